@@ -1,0 +1,151 @@
+"""Every exception of taskflow, in one tree.
+
+::
+
+    TaskflowError
+    ├── SettingsError           a setting is missing or wrong; all problems at once
+    ├── RegistrationError       a handler or a task type is declared wrongly
+    ├── InvalidTask             a task that cannot be stored as given
+    │   └── InvalidPayload      its payload does not fit the type's model
+    ├── TaskNotFound            no task has that id (or the caller may not see it)
+    ├── WrongState              the task's state does not allow this
+    │   └── UniqueConflict      another live task has the same type and unique_key
+    ├── WaitTimeout             the task has not ended in the time given
+    ├── DatabaseUnavailable     PostgreSQL cannot be reached, or went away
+    ├── SchemaMismatch          the database's schema is older or newer than this version needs
+    └── NotAllowed              the database role or API key lacks a right
+
+    Signal                      raised by handlers to choose what becomes of the attempt
+    ├── Retry                   fail this attempt, try again after a time of its own
+    ├── Snooze                  try again later, not charged as a failure
+    ├── Cancel                  end as cancelled
+    └── DeadLetter              end as dead letter (or failed), no further attempt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class TaskflowError(Exception):
+    """The root: ``except TaskflowError`` catches everything that taskflow raises on its own."""
+
+
+class SettingsError(TaskflowError):
+    """One or more settings are missing or wrong. `problems` lists each as one line."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class RegistrationError(TaskflowError):
+    """A handler was declared with an option, a signature or a name that cannot work."""
+
+
+class InvalidTask(TaskflowError):
+    """The task cannot be stored as given; `constraint` names the broken rule where the database found it."""
+
+    def __init__(self, message: str, *, constraint: str | None = None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with a payload: where (an RFC 6901 JSON pointer), a stable code, and a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class InvalidPayload(InvalidTask):
+    """The payload does not fit the model of its type; `problems` says where and why."""
+
+    def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class TaskNotFound(TaskflowError):
+    """No task has this id, or the caller's role may not see it."""
+
+    def __init__(self, task_id: int | str) -> None:
+        super().__init__(f"There is no task {task_id}. It may have been removed by retention.")
+        self.task_id = task_id
+
+
+class WrongState(TaskflowError):
+    """The task's state does not allow what was asked; `state` is the one it is in."""
+
+    def __init__(self, message: str, *, state: str | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class UniqueConflict(WrongState):
+    """Another live task has the same type and unique key; `conflicting_task_id` is its id."""
+
+    def __init__(self, message: str, *, conflicting_task_id: int | None = None) -> None:
+        super().__init__(message)
+        self.conflicting_task_id = conflicting_task_id
+
+
+class WaitTimeout(TaskflowError):
+    """The task had not ended when the time given to `wait` was up. It goes on."""
+
+
+class DatabaseUnavailable(TaskflowError):
+    """PostgreSQL cannot be reached or closed the connection; nothing was lost that had been acknowledged."""
+
+
+class SchemaMismatch(TaskflowError):
+    """The schema in the database does not fit this version of taskflow; run ``taskflow migrate``."""
+
+
+class NotAllowed(TaskflowError):
+    """The database role or the API key lacks the right to do this."""
+
+
+class Signal(Exception):  # noqa: N818  (these are outcomes that a handler chooses, not errors)
+    """The root of what a handler raises to choose the outcome of its attempt."""
+
+
+def _seconds(value: float | timedelta | None) -> float | None:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+class Retry(Signal):
+    """Fail this attempt and try again, after `after` seconds (or a timedelta; None: by the task's retry policy).
+
+    It is charged as a failure: with `max_attempts` used up the task ends as a dead letter.
+    """
+
+    def __init__(self, message: str = "the handler asked for a retry", *, after: float | timedelta | None = None) -> None:
+        super().__init__(message)
+        self.after_seconds = _seconds(after)
+
+
+class Snooze(Signal):
+    """Run the task again after `seconds` (or a timedelta), without charging a failure."""
+
+    def __init__(self, seconds: float | timedelta, reason: str = "snoozed by the handler") -> None:
+        super().__init__(reason)
+        self.seconds = float(_seconds(seconds) or 0)
+
+
+class Cancel(Signal):
+    """End the task as cancelled, with `reason` as its error."""
+
+    def __init__(self, reason: str = "cancelled by the handler") -> None:
+        super().__init__(reason)
+
+
+class DeadLetter(Signal):
+    """End the task as a dead letter at once (as failed, in a queue that keeps none): no further attempt helps."""
+
+    def __init__(self, reason: str = "given up by the handler") -> None:
+        super().__init__(reason)

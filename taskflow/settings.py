@@ -1,0 +1,90 @@
+"""The settings: one frozen object, made at start from the environment, every problem listed at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+from taskflow.errors import SettingsError
+
+Names = Annotated[tuple[str, ...], NoDecode]
+Seconds = Annotated[float, Field(gt=0)]
+DAY_SECONDS = 86_400.0
+
+
+class Settings(BaseSettings):
+    """Every setting is an environment variable `TASKFLOW_<NAME>`; `DATABASE_URL` and `PORT` are understood too."""
+
+    model_config = SettingsConfigDict(env_prefix="TASKFLOW_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: str = Field(
+        "", repr=False, validation_alias=AliasChoices("TASKFLOW_DATABASE_URL", "DATABASE_URL", "database_url")
+    )
+    # worker
+    queues: Names = ()  # empty: every queue
+    types: Names = ()  # empty: every type that is registered
+    imports: Names = ()
+    concurrency: int = Field(10, ge=1, le=1000)
+    processes: int = Field(1, ge=1, le=256)
+    poll_interval: Seconds = 5.0
+    prefetch_seconds: float = Field(0.075, ge=0, le=10)
+    claim_batch: int = Field(200, ge=1, le=1000)
+    claim_commit: Literal["durable", "async"] = "durable"
+    drain_timeout: float = Field(25.0, ge=0)
+    heartbeat_interval: Seconds = 5.0
+    heartbeat_timeout: Seconds = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    # leader
+    retention_completed: Seconds = 7 * DAY_SECONDS
+    retention_ended: Seconds = 30 * DAY_SECONDS
+    retention_executions: Seconds = 30 * DAY_SECONDS
+    # web
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("TASKFLOW_PORT", "PORT", "port"))
+    auth: Literal["on", "off"] = "on"
+    admin_key: str = Field("", repr=False)
+    max_payload_bytes: int = Field(256 * 1024, ge=1, le=1024 * 1024)
+    reject_unknown_types: bool = False
+
+    @field_validator("queues", "types", "imports", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _one_scheme(cls, value: str) -> str:
+        return "postgresql://" + value.removeprefix("postgres://") if value.startswith("postgres://") else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment; no dotenv and no secrets directory that nobody asked for."""
+        return init_settings, EnvSettingsSource(settings_cls)
+
+
+def load(**flags: Any) -> Settings:
+    """Read the settings from the environment; `flags` that are not None win over it.
+
+    Raises `SettingsError` with one line a problem; a value is never repeated in it, since it may be a secret.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError([_problem(item) for item in error.errors(include_input=False, include_url=False)]) from None
+
+
+def _problem(item: Any) -> str:
+    name = str(item["loc"][-1])
+    variable = name if name.isupper() else f"TASKFLOW_{name.upper()}"
+    return f"{variable}: {item['msg']}"
