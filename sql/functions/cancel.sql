@@ -1,0 +1,43 @@
+-- Cancels a task and says which state it is in afterwards; NULL if there is no such task. What waits is cancelled at
+-- once; what runs is asked to stop and stays "running" until its worker has seen to it; what has ended stays as it is.
+-- A producer reaches only what it created: the rest does not exist for it.
+CREATE OR REPLACE FUNCTION taskflow.cancel(id bigint) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    v_tries integer := 0;
+    v_state text;
+    v_everything boolean := taskflow.is_operator();
+BEGIN
+    LOOP
+        BEGIN
+            UPDATE taskflow.tasks t
+            SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
+            WHERE t.id = cancel.id AND t.state IN ('pending', 'retrying', 'blocked')
+              AND (v_everything OR t.created_by = session_user);
+            IF FOUND THEN RETURN 'cancelled'; END IF;
+
+            UPDATE taskflow.tasks_live t
+            SET cancel_requested = true, updated_at = now(), version = t.version + (NOT t.cancel_requested)::integer
+            WHERE t.id = cancel.id AND t.state = 'running' AND (v_everything OR t.created_by = session_user);
+            IF FOUND THEN
+                PERFORM pg_notify('taskflow_control', json_build_object('cancel', cancel.id)::text);
+                RETURN 'running';
+            END IF;
+
+            SELECT t.state INTO v_state FROM taskflow.find_task(cancel.id) t
+            WHERE v_everything OR t.created_by = session_user;
+            -- It may have changed between the statements: from running to waiting.
+            IF v_state IS NULL OR v_state NOT IN ('pending', 'retrying', 'blocked', 'running') OR v_tries > 100 THEN
+                RETURN v_state;
+            END IF;
+            v_tries := v_tries + 1;
+        EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
+            -- The row moved to another partition meanwhile. In stricter isolation the caller must begin anew.
+            v_tries := v_tries + 1;
+            IF v_tries > 100 OR current_setting('transaction_isolation') <> 'read committed' THEN RAISE; END IF;
+        END;
+    END LOOP;
+END $$;

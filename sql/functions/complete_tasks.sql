@@ -1,0 +1,77 @@
+-- Ends a batch of attempts of one worker, all outcomes in one call, each with its audit row in the same transaction.
+--
+-- The fence: an attempt is ended only if the task is still running it for this worker. A worker that was given up and
+-- comes back changes nothing. Returned are the refused ones (state NULL) and, with their new state and run_at, those
+-- that did not succeed; nothing for a success, the usual case.
+--
+-- p_waited: seconds between the claim and the handler's start, on the worker's clock: started_at is reckoned from
+-- claimed_at with it, so that no worker's wall clock enters the tables. p_results NULL: no result at all.
+-- p_outcomes NULL: all succeeded. p_details: see end_attempt; for a success only `logs`.
+-- No join between the arrays and the table: see claim_tasks.
+CREATE OR REPLACE FUNCTION taskflow.complete_tasks(
+    p_worker bigint, p_ids bigint[], p_attempts integer[], p_waited double precision[], p_results jsonb[],
+    p_outcomes text[] DEFAULT NULL, p_details jsonb[] DEFAULT NULL)
+RETURNS TABLE (id bigint, attempt integer, state text, run_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_now timestamptz;
+    v_ids bigint[] := p_ids;
+    v_expected integer := cardinality(p_ids);
+    v_done integer := 0;
+    v_ended bigint[] := '{}';
+    v_task taskflow.tasks_live;
+    v_end record;
+BEGIN
+    IF p_outcomes IS NOT NULL THEN
+        -- Locked first and in id order, as every statement locks, since two statements write them below.
+        PERFORM FROM taskflow.tasks_live t WHERE t.id = ANY (p_ids) ORDER BY t.id FOR UPDATE;
+        v_ids := ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE p_outcomes[i] = 'succeeded');
+    END IF;
+    v_now := clock_timestamp();
+
+    IF cardinality(v_ids) > 0 THEN
+        WITH done AS (
+            UPDATE taskflow.tasks t
+            SET state = 'completed', finished_at = v_now, updated_at = v_now, version = t.version + 1, error = NULL,
+                started_at = coalesce(t.started_at,
+                    t.claimed_at + p_waited[array_position(p_ids, t.id)] * interval '1 second'),
+                result = p_results[array_position(p_ids, t.id)]
+            WHERE t.id = ANY (v_ids) AND t.state = 'running' AND t.worker_id = p_worker
+              AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+            RETURNING t.id, t.attempt, t.queue, t.type, t.started_at)
+        INSERT INTO taskflow.executions (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, logs)
+        SELECT d.id, d.attempt, 'succeeded', p_worker, d.queue, d.type, d.started_at, v_now,
+               CASE WHEN p_details IS NOT NULL THEN p_details[array_position(p_ids, d.id)] -> 'logs' END
+        FROM done d;
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+    END IF;
+
+    IF p_outcomes IS NOT NULL THEN
+        FOR i IN 1 .. v_expected LOOP
+            CONTINUE WHEN p_outcomes[i] = 'succeeded';
+            SELECT * INTO v_task FROM taskflow.tasks_live t
+            WHERE t.id = p_ids[i] AND t.state = 'running' AND t.worker_id = p_worker AND t.attempt = p_attempts[i];
+            CONTINUE WHEN NOT FOUND;
+            v_end := taskflow.end_attempt(v_task, p_outcomes[i]::taskflow.execution_outcome, p_waited[i], p_details[i]);
+            v_done := v_done + 1;
+            v_ended := v_ended || p_ids[i];
+            id := p_ids[i]; attempt := p_attempts[i]; state := v_end.new_state; run_at := v_end.new_run_at;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+
+    IF v_done < v_expected THEN  -- somebody else has ended some of them: say which
+        FOR i IN 1 .. v_expected LOOP
+            CONTINUE WHEN p_ids[i] = ANY (v_ended) OR EXISTS (
+                SELECT FROM taskflow.executions e
+                WHERE e.task_id = p_ids[i] AND e.attempt = p_attempts[i] AND e.worker_id = p_worker
+                  AND e.finished_at = v_now);
+            id := p_ids[i]; attempt := p_attempts[i]; state := NULL; run_at := NULL;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+END $$;

@@ -1,0 +1,5 @@
+-- A worker that has ended or given back everything leaves.
+CREATE OR REPLACE FUNCTION taskflow.deregister_worker(p_worker bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM taskflow.workers WHERE id = p_worker
+$$;

@@ -1,0 +1,102 @@
+-- Creates a task, in the caller's transaction, and says which it is: (id, created, state).
+--
+-- With a unique_key that a live task of the type holds already, no second one is made: on_conflict 'skip' (the default)
+-- answers with the one there is and created = false; 'error' raises TF410 with its id as DETAIL; 'replace' gives the
+-- waiting one the new payload, priority and time. options: max_attempts, timeout, retry_strategy, retry_delay,
+-- max_retry_delay, concurrency_key, metadata, tags, delay (seconds, instead of run_at), on_conflict.
+--
+-- ON CONFLICT names no target: the unique index is on the live partition, and inserting there would skip the wake-up.
+-- What it refuses is looked up; where that has ended in between, the insert is tried again.
+CREATE OR REPLACE FUNCTION taskflow.enqueue(
+    type text, payload jsonb DEFAULT '{}', queue text DEFAULT NULL, priority integer DEFAULT NULL,
+    run_at timestamptz DEFAULT NULL, unique_key text DEFAULT NULL, options jsonb DEFAULT '{}')
+RETURNS TABLE (id bigint, created boolean, state text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_queue text := coalesce(enqueue.queue, 'default');
+    v_priority smallint := coalesce(enqueue.priority, 1);
+    v_run_at timestamptz := coalesce(enqueue.run_at, now());
+    v_payload jsonb := coalesce(enqueue.payload, '{}');
+    v_on_conflict text := 'skip';
+    v_id bigint;
+    v_state taskflow.task_state;
+BEGIN
+    IF options = '{}' OR options IS NULL THEN
+        IF enqueue.unique_key IS NULL THEN
+            INSERT INTO taskflow.tasks AS t (type, payload, queue, priority, run_at)
+            VALUES (enqueue.type, v_payload, v_queue, v_priority, v_run_at)
+            RETURNING t.id INTO id;
+            created := true;
+            state := CASE WHEN v_run_at > now() THEN 'scheduled' ELSE 'pending' END;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    ELSE
+        PERFORM taskflow.check_enqueue_options(options);
+        v_on_conflict := coalesce(options ->> 'on_conflict', 'skip');
+        IF options ? 'delay' THEN
+            v_run_at := coalesce(enqueue.run_at, now() + (options ->> 'delay')::double precision * interval '1 second');
+        END IF;
+    END IF;
+
+    FOR i IN 1 .. 100 LOOP
+        IF v_on_conflict = 'replace' AND enqueue.unique_key IS NOT NULL THEN
+            UPDATE taskflow.tasks_live t
+            SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1
+            WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
+              AND t.state IN ('pending', 'retrying', 'blocked')
+            RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_queue;
+            IF FOUND THEN
+                PERFORM taskflow.ring(ARRAY[v_queue]);
+                id := v_id;
+                created := false;
+                state := taskflow.shown_state(v_state, v_run_at);
+                RETURN NEXT;
+                RETURN;
+            END IF;
+        END IF;
+
+        INSERT INTO taskflow.tasks AS t (
+            type, payload, queue, priority, run_at, unique_key, concurrency_key, metadata, tags, max_attempts, timeout,
+            retry_strategy, retry_delay, max_retry_delay)
+        VALUES (
+            enqueue.type, v_payload, v_queue, v_priority, v_run_at, enqueue.unique_key,
+            options ->> 'concurrency_key', coalesce(options -> 'metadata', '{}'),
+            CASE WHEN jsonb_typeof(options -> 'tags') = 'array'
+                 THEN ARRAY(SELECT jsonb_array_elements_text(options -> 'tags')) ELSE '{}' END,
+            (options ->> 'max_attempts')::integer, (options ->> 'timeout')::double precision,
+            (options ->> 'retry_strategy')::taskflow.retry_strategy, (options ->> 'retry_delay')::double precision,
+            (options ->> 'max_retry_delay')::double precision)
+        ON CONFLICT DO NOTHING
+        RETURNING t.id INTO v_id;
+        IF FOUND THEN
+            id := v_id;
+            created := true;
+            state := CASE WHEN v_run_at > now() THEN 'scheduled' ELSE 'pending' END;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+
+        SELECT t.id, t.state, t.run_at INTO v_id, v_state, v_run_at FROM taskflow.tasks_live t
+        WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key;
+        IF FOUND THEN
+            IF v_on_conflict = 'error' THEN
+                RAISE EXCEPTION 'a live task of type "%" has the unique key "%" already', enqueue.type, enqueue.unique_key
+                    USING ERRCODE = 'TF410', DETAIL = v_id, HINT = 'on_conflict skip answers with that task, replace changes it';
+            END IF;
+            id := v_id;
+            created := false;
+            state := taskflow.shown_state(v_state, v_run_at);
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        v_run_at := coalesce(enqueue.run_at,
+            now() + coalesce((options ->> 'delay')::double precision, 0) * interval '1 second');
+    END LOOP;
+    RAISE EXCEPTION 'the task with the unique key "%" changed hands 100 times while it was looked at', enqueue.unique_key
+        USING ERRCODE = '40001', HINT = 'try again';
+END $$;

@@ -1,0 +1,70 @@
+-- Creates many tasks at once, all or none: a JSON array of objects with the names of enqueue's parameters and options.
+-- Answers a row a task: its index from 0, id, created, state.
+--
+-- Tasks without a unique key go in by one INSERT, with ids drawn beforehand, so that index and id belong together.
+-- Those with one go through enqueue, in key order, so that two callers with the same keys cannot block each other.
+CREATE OR REPLACE FUNCTION taskflow.enqueue_many(tasks jsonb)
+RETURNS TABLE (index integer, id bigint, created boolean, state text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_known constant text[] := ARRAY['type', 'payload', 'queue', 'priority', 'run_at', 'unique_key', 'max_attempts',
+        'timeout', 'retry_strategy', 'retry_delay', 'max_retry_delay', 'concurrency_key', 'metadata', 'tags',
+        'on_conflict', 'delay'];
+    v_task record;
+    v_problem record;
+BEGIN
+    IF jsonb_typeof(tasks) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'tasks must be a JSON array of objects' USING ERRCODE = '22023';
+    END IF;
+    SELECT e.ordinality - 1 AS at, jsonb_typeof(e.value) AS kind INTO v_problem
+    FROM jsonb_array_elements(tasks) WITH ORDINALITY e WHERE jsonb_typeof(e.value) <> 'object' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'task % is %, not an object', v_problem.at, v_problem.kind USING ERRCODE = '22023';
+    END IF;
+    SELECT e.ordinality - 1 AS at, array_to_string(ARRAY(SELECT jsonb_object_keys(e.value - v_known)), ', ') AS keys INTO v_problem
+    FROM jsonb_array_elements(tasks) WITH ORDINALITY e WHERE e.value - v_known <> '{}' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'task % has unknown fields: %', v_problem.at, v_problem.keys USING ERRCODE = '22023',
+            HINT = 'fields are ' || array_to_string(v_known, ', ');
+    END IF;
+
+    RETURN QUERY
+    WITH given AS MATERIALIZED (
+        SELECT g.ordinality - 1 AS at, nextval('taskflow.tasks_id_seq') AS id,
+               coalesce(g.run_at, now() + coalesce(g.delay, 0) * interval '1 second') AS run_at,
+               g.type, coalesce(g.payload, '{}') AS payload, coalesce(g.queue, 'default') AS queue,
+               coalesce(g.priority, 1)::smallint AS priority, g.max_attempts, g.timeout, g.retry_strategy, g.retry_delay,
+               g.max_retry_delay, g.concurrency_key, coalesce(g.metadata, '{}') AS metadata, coalesce(g.tags, '{}') AS tags
+        FROM ROWS FROM (jsonb_to_recordset(tasks) AS (
+                type text, payload jsonb, queue text, priority integer, run_at timestamptz, unique_key text,
+                max_attempts integer, timeout double precision, retry_strategy taskflow.retry_strategy,
+                retry_delay double precision, max_retry_delay double precision, concurrency_key text, metadata jsonb,
+                tags text[], delay double precision))
+            WITH ORDINALITY AS g (type, payload, queue, priority, run_at, unique_key, max_attempts, timeout, retry_strategy,
+                retry_delay, max_retry_delay, concurrency_key, metadata, tags, delay, ordinality)
+        WHERE g.unique_key IS NULL),
+    stored AS (
+        INSERT INTO taskflow.tasks (id, type, payload, queue, priority, run_at, max_attempts, timeout, retry_strategy,
+            retry_delay, max_retry_delay, concurrency_key, metadata, tags)
+        OVERRIDING SYSTEM VALUE
+        SELECT g.id, g.type, g.payload, g.queue, g.priority, g.run_at, g.max_attempts, g.timeout, g.retry_strategy,
+            g.retry_delay, g.max_retry_delay, g.concurrency_key, g.metadata, g.tags
+        FROM given g)
+    SELECT g.at::integer, g.id, true, CASE WHEN g.run_at > now() THEN 'scheduled' ELSE 'pending' END FROM given g;
+
+    FOR v_task IN
+        SELECT e.ordinality - 1 AS at, e.value AS task FROM jsonb_array_elements(tasks) WITH ORDINALITY e
+        WHERE e.value ->> 'unique_key' IS NOT NULL ORDER BY e.value ->> 'type', e.value ->> 'unique_key', 1
+    LOOP
+        RETURN QUERY
+        SELECT v_task.at::integer, q.id, q.created, q.state
+        FROM taskflow.enqueue(
+            v_task.task ->> 'type', v_task.task -> 'payload', v_task.task ->> 'queue',
+            (v_task.task ->> 'priority')::integer, (v_task.task ->> 'run_at')::timestamptz,
+            v_task.task ->> 'unique_key',
+            v_task.task - ARRAY['type', 'payload', 'queue', 'priority', 'run_at', 'unique_key']) q;
+    END LOOP;
+END $$;

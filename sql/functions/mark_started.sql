@@ -1,0 +1,17 @@
+-- Records that attempts have begun, so that losing their worker is charged to them. Told with every heartbeat; for a
+-- task with a loss before its handler runs, so that what it did to its worker is known for certain.
+-- Returns the ids that are (still) this worker's: no other may be started.
+CREATE OR REPLACE FUNCTION taskflow.mark_started(
+    p_worker bigint, p_ids bigint[], p_attempts integer[], p_waited double precision[]) RETURNS SETOF bigint
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+    UPDATE taskflow.tasks_live t
+    SET started_at = t.claimed_at + p_waited[array_position(p_ids, t.id)] * interval '1 second',
+        version = t.version + 1
+    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker
+      AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+    RETURNING t.id
+$$;

@@ -1,0 +1,28 @@
+-- Gives claimed tasks back that were never started: claimable at once, nothing charged, no audit row, since nothing ran.
+-- The attempt number is used up all the same: it fences, and a number given twice would fence nothing.
+CREATE OR REPLACE FUNCTION taskflow.release_tasks(p_worker bigint, p_ids bigint[], p_attempts integer[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_queues text[];
+    v_released integer;
+BEGIN
+    WITH cancelled AS (
+        UPDATE taskflow.tasks t
+        SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
+        WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker AND t.cancel_requested
+          AND t.attempt = p_attempts[array_position(p_ids, t.id)])
+    , released AS (
+        UPDATE taskflow.tasks_live t
+        SET state = 'pending', worker_id = NULL, claimed_at = NULL, started_at = NULL, updated_at = now(),
+            version = t.version + 1
+        WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker AND NOT t.cancel_requested
+          AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+        RETURNING t.queue)
+    SELECT count(*), array_agg(DISTINCT r.queue::text) INTO v_released, v_queues FROM released r;
+    PERFORM taskflow.ring(v_queues);
+    RETURN v_released;
+END $$;

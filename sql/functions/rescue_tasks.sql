@@ -1,0 +1,41 @@
+-- Takes the tasks of a dead worker from it, up to p_limit a call; call again until fewer come back. The leader decides
+-- who is dead and says what it saw: the worker's heartbeat counter (NULL: there is no such worker any more). If that has
+-- changed, the worker lives and nothing happens. Its row goes with the last of its tasks.
+--
+-- The attempt is recorded as lost. What has begun (started_at) is charged as a failure; what may only have been
+-- prefetched is not, but will not run beside others again before it has proved harmless (the worker sees to that).
+CREATE OR REPLACE FUNCTION taskflow.rescue_tasks(p_worker bigint, p_heartbeat bigint, p_limit integer DEFAULT 500)
+RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    v_task taskflow.tasks_live;
+    v_queues text[] := '{}';
+    v_rescued integer := 0;
+BEGIN
+    PERFORM FROM taskflow.workers w
+    WHERE w.id = p_worker AND (p_heartbeat IS NULL OR w.heartbeat = p_heartbeat) FOR UPDATE;
+    IF FOUND <> (p_heartbeat IS NOT NULL) THEN
+        RETURN 0;
+    END IF;
+    FOR v_task IN
+        SELECT * FROM taskflow.tasks_live t
+        WHERE t.worker_id = p_worker AND t.state = 'running' ORDER BY t.id LIMIT p_limit FOR UPDATE
+    LOOP
+        PERFORM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
+            'charged', v_task.started_at IS NOT NULL,
+            'error', format('worker %s was lost %s', p_worker, CASE WHEN v_task.started_at IS NULL
+                THEN 'before the attempt is known to have begun' ELSE 'while it ran the task' END)));
+        v_rescued := v_rescued + 1;
+        IF NOT v_task.queue = ANY (v_queues) THEN
+            v_queues := v_queues || v_task.queue::text;
+        END IF;
+    END LOOP;
+    IF v_rescued < p_limit THEN
+        DELETE FROM taskflow.workers w WHERE w.id = p_worker;
+    END IF;
+    PERFORM taskflow.ring(v_queues);
+    RETURN v_rescued;
+END $$;

@@ -1,0 +1,132 @@
+"""Connections, and the one border where errors of the driver become errors of taskflow."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import orjson
+import psycopg
+from psycopg import conninfo
+from psycopg.types.json import set_json_dumps, set_json_loads
+
+from taskflow import errors
+
+# 40001: the row has moved to another partition, or a serialization failure; 40P01: a deadlock, one of two is ended.
+CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+# The connection is of no use any more, or the server is not one to write to: drop it and connect anew.
+CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+
+Result = TypeVar("Result")
+
+set_json_loads(orjson.loads)
+set_json_dumps(orjson.dumps)
+
+
+def connection_parameters(dsn: str, name: str) -> dict[str, Any]:
+    """The parameters of a connection: what `dsn` says, and where it is silent what a long-lived client needs.
+
+    Keepalives find a dead peer within half a minute; `target_session_attrs` skips a server that cannot be written to.
+    """
+    try:
+        given = conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:  # its message repeats the string, and with it the password
+        raise errors.SettingsError(
+            [
+                "DATABASE_URL: not a PostgreSQL connection string; it looks like postgresql://user:password@host:5432/database"
+            ]
+        ) from None
+    return {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "target_session_attrs": "read-write",
+        "application_name": f"taskflow {name}",
+        **given,
+    }
+
+
+def connect(
+    dsn: str, *, name: str, autocommit: bool = True, prepare_threshold: int | None = 1
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection. `name` is shown in pg_stat_activity behind "taskflow".
+
+    `prepare_threshold` None: no prepared statements, as a pooler in transaction mode needs it.
+    Raises `DatabaseUnavailable` where no server answers, `NotAllowed` where it refuses the user.
+    """
+    parameters = connection_parameters(dsn, name)
+    with errors_translated():
+        return psycopg.connect(autocommit=autocommit, prepare_threshold=prepare_threshold, **parameters)
+
+
+async def connect_async(
+    dsn: str, *, name: str, autocommit: bool = True, prepare_threshold: int | None = 1
+) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    """`connect`, for asyncio."""
+    parameters = connection_parameters(dsn, name)
+    with errors_translated():
+        return await psycopg.AsyncConnection.connect(
+            autocommit=autocommit, prepare_threshold=prepare_threshold, **parameters
+        )
+
+
+@contextmanager
+def errors_translated() -> Iterator[None]:
+    """Errors of psycopg leave this block as errors of taskflow, the original as their cause."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+def translate(error: psycopg.Error) -> errors.TaskflowError:
+    """The error of taskflow that says what this one means and what to do."""
+    message = error.diag.message_primary or str(error).strip()
+    hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+    match error.sqlstate:
+        case "TF404":
+            return errors.TaskflowError(message)
+        case "TF409":
+            return errors.WrongState(message)
+        case "TF410":
+            rival = error.diag.message_detail
+            return errors.UniqueConflict(message, conflicting_task_id=int(rival) if rival else None)
+        case "42501":
+            return errors.NotAllowed(f"{message}. Grant the rights with the statements that `taskflow grants` prints.")
+        case "28P01" | "28000" | "3D000":
+            return errors.NotAllowed(f"{message}. Check the user, password and database name of DATABASE_URL.")
+        case "42P01" | "3F000" | "42883":
+            return errors.SchemaMismatch(f"{message}. Run `taskflow migrate` against this database.")
+        case "23514":
+            constraint = error.diag.constraint_name
+            rule = f"{constraint.replace('_', ' ')}" if constraint else message
+            return errors.InvalidTask(f"The database refused a value: {rule}.", constraint=constraint)
+        case "22P05" | "22021":
+            return errors.InvalidTask("A text contains the character U+0000, which PostgreSQL cannot store: remove it.")
+        case state if state and state[:2] in ("22", "23"):
+            return errors.InvalidTask(f"{message}{hint}", constraint=error.diag.constraint_name)
+        case "25006":
+            return errors.DatabaseUnavailable(f"{message}. The server is read-only: a standby, or being switched over.")
+        case state if isinstance(error, CONNECTION_LOST):
+            return errors.DatabaseUnavailable(f"PostgreSQL cannot be reached: {message}")
+    return errors.TaskflowError(f"{message}{hint}")
+
+
+def repeat_on_conflict(statement: Callable[[], Result], *, tries: int = 20) -> Result:
+    """Run a statement of its own transaction, and again at once when a row of it moved or a deadlock ended it.
+
+    The pause before a repetition is random and grows to 50 ms: two that met once should not meet again.
+    """
+    for attempt in range(tries):
+        try:
+            return statement()
+        except CONFLICTS:
+            if attempt == tries - 1:
+                raise
+            time.sleep(random.random() * min(0.05, 0.001 * 2**attempt))
+    raise AssertionError("unreachable")
