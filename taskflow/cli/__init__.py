@@ -1,0 +1,1 @@
+"""The command line: every module here that defines `command` is one command of `taskflow`."""
