@@ -48,9 +48,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except TaskflowError as error:
-            for problem in error.problems if isinstance(error, SettingsError) else (str(error) or type(error).__name__,):
+            for problem in _problems(error):
                 click.echo(f"error: {problem}", err=True)
             ctx.exit(_exit_code(error))
+
+
+def _problems(error: TaskflowError) -> tuple[str, ...]:
+    return error.problems if isinstance(error, SettingsError) else (str(error) or type(error).__name__,)
 
 
 def _exit_code(error: TaskflowError) -> int:
