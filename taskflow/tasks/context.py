@@ -1,0 +1,149 @@
+"""What a handler sees of the attempt it runs: who it is, how to report, whether to stop."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import orjson
+
+from taskflow.errors import Cancel
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from taskflow.tasks.task import ClaimedTask
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LOG_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+MAX_LOG_ENTRIES = 1000
+MAX_LOG_BYTES = 256 * 1024
+MAX_MESSAGE_CHARACTERS = 1000
+
+
+class Attempt(Protocol):
+    """What the worker does for a context. The calls may come from any thread."""
+
+    def report_progress(self, percent: int, message: str | None) -> None:
+        """Store the progress (0..100) with the next heartbeat or sooner; never blocks on the database for long."""
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked to cancel the task, or its result is not wanted any more. Costs no round trip."""
+
+    def open_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """A connection of its own to the worker's database, closed at the end of the block."""
+
+    def open_connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        """The same for handlers in the event loop."""
+
+
+class Context:
+    """Given to handlers that take a second parameter.
+
+    One is made for every attempt on the hot path, so it holds references only and makes nothing before it is used.
+    `deadline_timestamp` is the Unix time at which the attempt times out, None without a timeout.
+    """
+
+    __slots__ = ("_attempt", "_deadline_timestamp", "_dropped_logs", "_log_bytes", "_logs", "_task")
+
+    def __init__(self, task: ClaimedTask, attempt: Attempt, deadline_timestamp: float | None = None) -> None:
+        self._task = task
+        self._attempt = attempt
+        self._deadline_timestamp = deadline_timestamp
+        self._logs: list[dict[str, Any]] | None = None
+        self._log_bytes = 0
+        self._dropped_logs = 0
+
+    def __repr__(self) -> str:
+        return f"<Context task={self.task_id} attempt={self.attempt} type={self.type!r} queue={self.queue!r}>"
+
+    @property
+    def task_id(self) -> int:
+        """The id of the task; the same in every attempt, so it serves as a key for idempotent work."""
+        return self._task.id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1; it counts snoozed and lost attempts too."""
+        return self._task.attempt
+
+    @property
+    def type(self) -> str:
+        """The task's type."""
+        return self._task.type
+
+    @property
+    def queue(self) -> str:
+        """The queue that the task came from."""
+        return self._task.queue
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the producer gave along with the payload."""
+        return self._task.metadata
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt times out (UTC), None if it never does."""
+        return None if self._deadline_timestamp is None else datetime.fromtimestamp(self._deadline_timestamp, UTC)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler should stop, since the task was cancelled meanwhile. Cheap enough to ask in a loop."""
+        return self._attempt.is_cancelled()
+
+    def heartbeat(self) -> None:
+        """A point at which a long handler lets itself be stopped: raises `Cancel` once the task was cancelled."""
+        if self._attempt.is_cancelled():
+            raise Cancel("the task was cancelled while it ran")
+
+    def progress(self, percent: float, message: str | None = None) -> None:
+        """Show how far the task is: `percent` is cut to a whole number of 0..100, `message` to 1,000 letters."""
+        shown = None if message is None else message[:MAX_MESSAGE_CHARACTERS].replace("\x00", "\ufffd")
+        self._attempt.report_progress(max(0, min(100, int(percent))), shown)
+
+    def log(self, message: str, level: LogLevel = "info", **fields: Any) -> None:
+        """Add an entry to the logs of this execution; they are stored when the attempt ends.
+
+        At most 1,000 entries or 256 KiB are kept, what comes later is counted and dropped. `fields` may be anything;
+        what is no JSON value is stored as its `str()`. Raises `ValueError` for an unknown level, nothing else.
+        """
+        if level not in LOG_LEVELS:
+            raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(sorted(LOG_LEVELS))}")
+        entry = {"at": datetime.now(UTC).isoformat(), "level": level, "message": message}
+        encoded = _encode({**fields, **entry}) or _encode({**entry, "message": ascii(message), "fields": ascii(fields)})
+        if self._logs is None:
+            self._logs = []
+        if len(self._logs) >= MAX_LOG_ENTRIES or self._log_bytes + len(encoded) > MAX_LOG_BYTES:
+            self._dropped_logs += 1
+            return
+        self._log_bytes += len(encoded)
+        self._logs.append(orjson.loads(encoded))
+
+    @property
+    def logs(self) -> list[dict[str, Any]] | None:
+        """For the worker: the entries so far, as JSON values that PostgreSQL can store; None if there are none."""
+        if self._dropped_logs and self._logs is not None:
+            note = f"{self._dropped_logs} more entries were dropped: an execution keeps 1,000 entries or 256 KiB"
+            return [*self._logs, {"at": datetime.now(UTC).isoformat(), "level": "warning", "message": note}]
+        return self._logs
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """A connection to the database of the queue: ``with context.connection() as conn: ...``, closed at the end.
+
+        It is opened for this block alone, so ask for it once an attempt, not once a row.
+        """
+        return self._attempt.open_connection()
+
+    def connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        """The same for `async def` handlers: ``async with context.connection_async() as conn: ...``."""
+        return self._attempt.open_connection_async()
+
+
+def _encode(entry: dict[str, Any]) -> bytes:
+    """The entry as JSON without NUL characters, which jsonb refuses; empty if it cannot be written."""
+    try:
+        return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).replace(b"\\u0000", b"\\ufffd")
+    except (TypeError, ValueError):
+        return b""

@@ -1,0 +1,60 @@
+"""The rules for the plain fields of a task, checked where a mistake is made rather than where the database sees it.
+
+Every function returns the value in its stored form or raises `ValueError` with a whole sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from taskflow.tasks.task import Priority
+
+MAX_TIMEOUT_SECONDS = 30 * 86_400.0
+_QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_PRIORITIES = {level.name.lower(): level for level in Priority}
+
+
+def check_type(value: object) -> str:
+    """A task type: 1 to 200 characters, no NUL."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value:
+        raise ValueError(f"type must be a text of 1 to 200 characters, not {value!r}")
+    return value
+
+
+def check_queue(value: object) -> str:
+    """A queue's name: 1 to 100 letters, digits and ``. - _ :``."""
+    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+        raise ValueError(f"queue must be 1 to 100 letters, digits or any of . - _ : (got {value!r})")
+    return value
+
+
+def priority_of(value: object) -> Priority:
+    """A priority given as 0..3, as a `Priority`, or by name."""
+    if isinstance(value, str) and value in _PRIORITIES:
+        return _PRIORITIES[value]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3:
+        return Priority(value)
+    raise ValueError(f"priority must be 0 to 3 or one of {', '.join(_PRIORITIES)}, not {value!r}")
+
+
+def check_max_attempts(value: object) -> int | None:
+    """1 to 1000 attempts; None: as the queue says."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
+        return value
+    raise ValueError(f"max_attempts must be a whole number from 1 to 1000, not {value!r}")
+
+
+def seconds_of(value: object, name: str, *, positive: bool = False) -> float | None:
+    """A duration given as seconds or a timedelta, at most 30 days; None stays None."""
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds <= MAX_TIMEOUT_SECONDS:
+        enough = seconds > 0 if positive else seconds >= 0
+        if enough:  # NaN is not
+            return float(seconds)
+    least = "more than 0" if positive else "0"
+    raise ValueError(f"{name} must be from {least} seconds to 30 days, as a number or a timedelta, not {value!r}")

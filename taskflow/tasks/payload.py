@@ -1,0 +1,182 @@
+"""Payloads: as the JSON that is stored, and as the model that a handler wants."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from taskflow.errors import FieldProblem, InvalidPayload, InvalidTask
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+PLAIN = (Any, object, dict, Mapping, MutableMapping, typing.Dict, typing.Mapping)  # noqa: UP006
+JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def encode_json(value: Any, what: str = "payload") -> bytes:
+    """The value as JSON that jsonb can hold. Raises `InvalidTask` and says where, if it cannot be one.
+
+    The bytes are checked first, so that a sound value costs no walk: orjson writes NaN as null, and a NUL as \\u0000.
+    """
+    try:
+        encoded = orjson.dumps(value)
+    except (TypeError, ValueError) as error:
+        pointer, problem = next(_problems(value), ("", str(error)))
+        raise InvalidTask(f"{what}{_at(pointer)} cannot be stored as JSON: {problem}") from error
+    if b"null" in encoded or b"\\u0000" in encoded:
+        for pointer, problem in _problems(value):
+            raise InvalidTask(f"{what}{_at(pointer)} cannot be stored as JSON: {problem}")
+    return encoded
+
+
+def _at(pointer: str) -> str:
+    return f" at {pointer}" if pointer else ""
+
+
+def _problems(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Where a value is no JSON, as pairs of JSON pointer and reason; the slow way, for error messages."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield pointer, f"{value} is no JSON number"
+    elif isinstance(value, str) and "\x00" in value:
+        yield pointer, "PostgreSQL cannot store the character NUL (\\u0000)"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield pointer, f"the key {key!r} is no text"
+            else:
+                yield from _problems(key, pointer)
+                yield from _problems(item, f"{pointer}/{_escape(key)}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _problems(item, f"{pointer}/{index}")
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _problems(getattr(value, field.name), f"{pointer}/{_escape(field.name)}")
+    else:
+        try:
+            orjson.dumps(value)
+        except (TypeError, ValueError) as error:
+            yield pointer, str(error)
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+class PayloadModel:
+    """The model of a payload: a pydantic model, a dataclass, a TypedDict, a dict of typed values, or a union."""
+
+    def __init__(self, annotation: Any) -> None:
+        from pydantic import TypeAdapter
+
+        self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+
+    @classmethod
+    def for_annotation(cls, annotation: Any) -> PayloadModel | None:
+        """The model an annotation asks for, None where any object will do. Raises `TypeError` if it means no object."""
+        if annotation in PLAIN or annotation in (dict[str, Any], Mapping[str, Any], MutableMapping[str, Any]):
+            return None
+        if not _is_object_type(annotation):
+            raise TypeError(
+                f"a payload is a JSON object, so it cannot be annotated {annotation!r}: "
+                "use dict, a pydantic model, a dataclass or a TypedDict"
+            )
+        from pydantic.errors import PydanticUserError
+
+        try:
+            return cls(annotation)
+        except PydanticUserError as error:
+            raise TypeError(f"the payload's annotation {annotation!r} cannot be validated: {error.message}") from error
+
+    def parse(self, payload: dict[str, Any], type: str) -> Any:
+        """The object for a stored payload. Raises `InvalidPayload` with every problem."""
+        return self.parse_json(orjson.dumps(payload), type)
+
+    def parse_json(self, encoded: bytes, type: str) -> Any:
+        """The same from JSON text; JSON rules hold, so a strict model takes a date from a text."""
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter.validate_json(encoded)
+        except ValidationError as error:
+            problems = _field_problems(error, orjson.loads(encoded))
+            detail = "; ".join(f"{problem.pointer or 'the payload'}: {problem.detail}" for problem in problems)
+            raise InvalidPayload(f"The payload does not fit the type {type!r}. {detail}", problems) from None
+
+    def encode(self, payload: Any, type: str) -> bytes:
+        """The JSON to store for a dict or an instance of the model, which is checked exactly as it will be at run.
+
+        Raises `InvalidPayload` if it does not fit the model, `InvalidTask` if it cannot be stored.
+        """
+        if isinstance(payload, Mapping):
+            encoded = encode_json(payload if isinstance(payload, dict) else dict(payload))
+        else:
+            encoded = self._dump(payload, type)
+        self.parse_json(encoded, type)
+        return encoded
+
+    def _dump(self, instance: Any, type: str) -> bytes:
+        from pydantic_core import PydanticSerializationError
+
+        try:
+            encoded = self._adapter.dump_json(instance, by_alias=True, round_trip=True, warnings="error")
+            if b"null" in encoded or b"\\u0000" in encoded:
+                encode_json(self._adapter.dump_python(instance, by_alias=True, round_trip=True, warnings="error"))
+        except PydanticSerializationError as error:
+            raise InvalidPayload(f"The payload {instance!r} does not fit the type {type!r}. {error}") from error
+        return encoded
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        return {"$schema": JSON_SCHEMA_DIALECT, **self._adapter.json_schema(by_alias=True, mode="validation")}
+
+    def json_schema(self) -> dict[str, Any]:
+        """The model as JSON Schema 2020-12."""
+        return self._schema
+
+
+def _is_object_type(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _is_object_type(typing.get_args(annotation)[0])
+    if origin is typing.Union or type(annotation).__name__ == "UnionType":
+        return all(_is_object_type(member) for member in typing.get_args(annotation))
+    kind = origin or annotation
+    return isinstance(kind, type) and (
+        issubclass(kind, Mapping)
+        or dataclasses.is_dataclass(kind)
+        or typing.is_typeddict(kind)
+        or hasattr(kind, "__pydantic_validator__")
+    )
+
+
+def _field_problems(error: ValidationError, document: Any) -> tuple[FieldProblem, ...]:
+    return tuple(
+        FieldProblem(_pointer(item["loc"], item["type"], document), item["type"], item["msg"])
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def _pointer(location: tuple[int | str, ...], code: str, document: Any) -> str:
+    """The RFC 6901 pointer for pydantic's location, without the parts that name a union's member, not a place."""
+    pointer, here = "", document
+    for number, part in enumerate(location, 1):
+        if _contains(here, part):
+            here = here[part]
+        elif not (code == "missing" and number == len(location)):
+            continue
+        pointer += f"/{_escape(str(part))}"
+    return pointer
+
+
+def _contains(container: Any, part: int | str) -> bool:
+    if isinstance(container, list):
+        return isinstance(part, int) and part < len(container)
+    return isinstance(container, dict) and part in container
