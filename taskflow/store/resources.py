@@ -1,0 +1,43 @@
+"""Where the SQL and the migrations are: inside the package once installed, at the root of a checkout before that."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+REVISION = re.compile(r"([0-9]{4,})_\w+\.py")
+
+
+def _directory(name: str) -> Path:
+    installed = PACKAGE / f"_{name}"
+    return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def sql_files() -> dict[str, str]:
+    """Every file of sql/, as path below it (``functions/enqueue.sql``) → text, sorted by path."""
+    root = _directory("sql")
+    return {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in sorted(root.rglob("*.sql"))}
+
+
+@cache
+def query(name: str) -> str:
+    """The text of ``sql/queries/<name>.sql``. Raises FileNotFoundError if there is none."""
+    return (_directory("sql") / "queries" / f"{name}.sql").read_text("utf-8")
+
+
+def migrations_path() -> Path:
+    """The directory of alembic's environment."""
+    return _directory("migrations")
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """The ids of all migrations, oldest first.
+
+    They are numbers, each the beginning of its file's name, so that a process that only wants to know whether the
+    database fits need not import alembic.
+    """
+    names = (REVISION.fullmatch(path.name) for path in (migrations_path() / "versions").iterdir())
+    return tuple(sorted(name[1] for name in names if name))
