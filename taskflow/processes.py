@@ -1,0 +1,90 @@
+"""Starting child processes that cannot outlive us, and giving up root's rights for them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+CAP_DAC_OVERRIDE = 1
+CAPABILITY_VERSION_3 = 0x20080522
+# Loaded before any fork: the child of a process with threads must not load anything.
+_libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The operating system user that a child runs as; `reach_anywhere` lets it pass directories closed to that user."""
+
+    uid: int
+    gid: int
+    reach_anywhere: bool = False
+
+    def can_read(self, path: Path) -> bool:
+        """Whether this user may read or execute `path`, asked of the kernel rather than worked out from modes."""
+        check = ["/bin/sh", "-c", 'test -r "$0"', str(path)]
+        return subprocess.run(check, user=self.uid, group=self.gid, extra_groups=[], check=False).returncode == 0
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    identity: Identity | None = None,
+    end_with: signal.Signals = signal.SIGTERM,
+    environment: dict[str, str] | None = None,
+    output: IO[Any] | int | None = None,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, so that Ctrl-C in the terminal reaches only us.
+
+    On Linux the kernel sends it `end_with` when the calling thread ends, however it ends: call this from a thread
+    that lives as long as the program. `output` receives stdout and stderr; None inherits both.
+    """
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output is not None else None,
+        env=environment,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=_before_exec(identity, end_with),
+    )
+
+
+def _before_exec(identity: Identity | None, end_with: signal.Signals) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if identity is not None:
+            _become(identity)
+        if _libc is not None:
+            # After the change of user, which clears it.
+            _libc.prctl(PR_SET_PDEATHSIG, int(end_with), 0, 0, 0)
+            if os.getppid() != parent:  # it died before the kernel knew what to do then
+                os._exit(1)
+
+    return prepare
+
+
+def _become(identity: Identity) -> None:
+    """Give up root for `identity`, keeping only the right to pass closed directories where it needs that."""
+    keep = identity.reach_anywhere and _libc is not None
+    if keep:
+        _libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(identity.gid)
+    os.setuid(identity.uid)
+    if keep:
+        only = 1 << CAP_DAC_OVERRIDE
+        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        sets = (ctypes.c_uint32 * 6)(only, only, only, 0, 0, 0)  # effective, permitted, inheritable; then bits 32..63
+        _libc.capset(header, sets)
+        _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
