@@ -1,0 +1,14 @@
+-- How far running attempts are; what is no longer this worker's is left alone.
+CREATE OR REPLACE FUNCTION taskflow.report_progress(
+    p_worker bigint, p_ids bigint[], p_attempts integer[], p_percents integer[], p_messages text[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+    UPDATE taskflow.tasks_live t
+    SET progress = p_percents[array_position(p_ids, t.id)], progress_message = p_messages[array_position(p_ids, t.id)],
+        updated_at = now(), version = t.version + 1
+    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker
+      AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+$$;

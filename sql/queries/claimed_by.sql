@@ -1,0 +1,1 @@
+SELECT id, attempt FROM taskflow.claimed_by(%s::bigint)

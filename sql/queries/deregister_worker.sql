@@ -1,0 +1,1 @@
+SELECT taskflow.deregister_worker(%s::bigint)

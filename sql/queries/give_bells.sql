@@ -1,0 +1,1 @@
+SELECT taskflow.give_bells(%s::text[])

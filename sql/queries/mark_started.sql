@@ -1,0 +1,1 @@
+SELECT taskflow.mark_started(%s::bigint, %s::bigint[], %s::integer[], %s::double precision[])

@@ -1,0 +1,1 @@
+SELECT name, priority, paused, timeout FROM taskflow.queues

@@ -1,0 +1,1 @@
+SELECT taskflow.register_types(%s::jsonb)

@@ -1,0 +1,1 @@
+SELECT taskflow.release_tasks(%s::bigint, %s::bigint[], %s::integer[])

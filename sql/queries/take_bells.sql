@@ -1,0 +1,1 @@
+SELECT held, taken, busy FROM taskflow.take_bells(%s::text[])

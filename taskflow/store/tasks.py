@@ -1,0 +1,121 @@
+"""The hot path's statements about tasks; each is one call of the SQL function of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from taskflow.store.arrays import numbers, texts
+from taskflow.store.resources import query
+from taskflow.tasks.task import ClaimedTask
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+BOTTOM = ("-infinity", 0)
+"""The lower bound of a level (queue and priority) that is swept from its beginning."""
+
+
+class Ended(NamedTuple):
+    """What the database made of an attempt that did not succeed; `state` None: refused, it was no longer ours."""
+
+    id: int
+    attempt: int
+    state: str | None
+    run_at: datetime | None
+
+
+class Completion(NamedTuple):
+    """One ended attempt as `complete_tasks` takes it. `result` and `details` are JSON text, or None."""
+
+    id: int
+    attempt: int
+    waited_seconds: float
+    outcome: str
+    result: str | None
+    details: str | None
+
+
+def claim(
+    connection: Connection,
+    worker_id: int,
+    queues: Sequence[str],
+    types: str,
+    wanted: int,
+    frontier: Sequence[tuple[str, int]],
+    *,
+    options: str = "{}",
+) -> list[ClaimedTask]:
+    """Claim up to `wanted` due tasks. `frontier` has four pairs a queue, from low to critical; `types` is a literal."""
+    cursor = connection.cursor(binary=True)
+    cursor.execute(
+        query("claim_tasks"),
+        (
+            worker_id,
+            texts(queues),
+            types,
+            wanted,
+            texts([run_at for run_at, _ in frontier]),
+            numbers([task_id for _, task_id in frontier]),
+            options,
+        ),
+    )
+    return list(map(ClaimedTask._make, cursor.fetchall()))
+
+
+def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:
+    """End a batch of attempts, whatever their outcomes, in one transaction."""
+    plain = all(item.outcome == "succeeded" for item in batch)
+    cursor = connection.execute(
+        query("complete_tasks"),
+        (
+            worker_id,
+            numbers([item.id for item in batch]),
+            numbers([item.attempt for item in batch]),
+            numbers([item.waited_seconds for item in batch]),
+            texts([item.result for item in batch]) if any(item.result is not None for item in batch) else None,
+            None if plain else texts([item.outcome for item in batch]),
+            texts([item.details for item in batch]) if any(item.details is not None for item in batch) else None,
+        ),
+    )
+    return list(map(Ended._make, cursor.fetchall()))
+
+
+def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:
+    """Give back tasks that were claimed and never started; returns how many were still this worker's."""
+    ids, numbers_ = [task_id for task_id, _ in attempts], [attempt for _, attempt in attempts]
+    row = connection.execute(query("release_tasks"), (worker_id, numbers(ids), numbers(numbers_))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def mark_started(connection: Connection, worker_id: int, started: Sequence[tuple[int, int, float]]) -> set[int]:
+    """Record that attempts (id, attempt, seconds since the claim) have begun; returns the ids that are ours still."""
+    parameters = (worker_id, *(numbers([item[column] for item in started]) for column in range(3)))
+    return {row[0] for row in connection.execute(query("mark_started"), parameters)}
+
+
+def report_progress(
+    connection: Connection, worker_id: int, reports: Sequence[tuple[int, int, int, str | None]]
+) -> None:
+    """Store the progress of running attempts: (id, attempt, percent, message)."""
+    connection.execute(
+        query("report_progress"),
+        (
+            worker_id,
+            *(numbers([report[column] for report in reports]) for column in (0, 1, 2)),
+            texts([report[3] for report in reports]),
+        ),
+    )
+
+
+def next_due(connection: Connection, queues: Sequence[str] | None, types: str) -> dict[str, float]:
+    """Seconds until the first waiting task of each queue is due (0 or less: it is). `queues` None: all there are."""
+    parameters = (None if queues is None else texts(queues), types)
+    return dict(connection.execute(query("next_due"), parameters).fetchall())
+
+
+def claimed_by(connection: Connection, worker_id: int) -> set[tuple[int, int]]:
+    """The (id, attempt) that a worker id has claimed and not ended."""
+    return {(row[0], row[1]) for row in connection.execute(query("claimed_by"), (worker_id,))}
