@@ -238,9 +238,9 @@ class Cluster:
             secret.flush()
             if identity is not None:
                 os.chown(secret.name, identity.uid, identity.gid)
-            host_auth = (
-                ["--auth-host=scram-sha-256", f"--pwfile={secret.name}"] if self.password else ["--auth-host=trust"]
-            )
+            host_auth = ["--auth-host=trust"]
+            if self.password:
+                host_auth = ["--auth-host=scram-sha-256", f"--pwfile={secret.name}"]
             command: list[str | Path] = [self.bin_dir / "initdb", "-D", fresh, "-U", SUPERUSER, "--auth-local=trust"]
             command += [*host_auth, "--encoding=UTF8", "--no-locale"]
             if self.settings.get("fsync") == "off":

@@ -1,0 +1,154 @@
+"""PostgreSQL for the tests: one server for the session, one database from a migrated template for every test.
+
+- `dsn`: a fresh, migrated database of this test alone, as a connection string
+- `connection`: an autocommit psycopg connection to it
+- `empty_dsn`: a fresh database without the schema
+- `cluster`: the server under them, shared and without fsync: do not stop it
+- `cluster_factory`: makes servers of the test's own, with fsync, to be stopped and killed
+
+The server is PostgreSQL 18 of the `embedded` extra, or what `--pg-bin DIR` or TASKFLOW_TEST_PG_BIN names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
+from pytest_postgresql.janitor import DatabaseJanitor
+
+from taskflow.cluster import SUPERUSER, Cluster
+
+TEST_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "10",
+    "shared_buffers": "128MB",
+    "max_wal_size": "4GB",
+    "log_min_messages": "log",
+}
+PRIVATE_SETTINGS = {"max_connections": "200", "max_prepared_transactions": "10"}
+_numbers = itertools.count(1)
+
+ClusterFactory = Callable[..., Cluster]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg-bin",
+        default=os.environ.get("TASKFLOW_TEST_PG_BIN"),
+        help="the directory with the PostgreSQL to test on (default: that of the embedded extra)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_settings_of_the_test() -> Iterator[None]:
+    """No variable of the developer's shell reaches a test or a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in tuple(os.environ):
+            if name in {"DATABASE_URL", "PORT"} or name.startswith(("TASKFLOW_", "PG")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pg_bin(pytestconfig: pytest.Config) -> str | None:
+    """The directory of the PostgreSQL to test on; None is that of the embedded extra."""
+    chosen: str | None = pytestconfig.getoption("--pg-bin")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def cluster(pg_bin: str | None) -> Iterator[Cluster]:
+    """The server of this session (one in each xdist worker): fast, and shared by all tests."""
+    with _temporary_directory() as directory, Cluster(directory, pg_bin, settings=TEST_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture
+def cluster_factory(pg_bin: str | None) -> Iterator[ClusterFactory]:
+    """Make a running server of the test's own: `cluster_factory(port=None, settings=None)`, with durable commits."""
+    with contextlib.ExitStack() as stack:
+
+        def make(port: int | None = None, settings: dict[str, str] | None = None) -> Cluster:
+            directory = stack.enter_context(_temporary_directory())
+            return stack.enter_context(Cluster(directory, pg_bin, port, {**PRIVATE_SETTINGS, **(settings or {})}))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def server_address(cluster: Cluster) -> SimpleNamespace:
+    """The session's server as pytest-postgresql wants to be told of it."""
+    return SimpleNamespace(
+        host=str(cluster.socket_dir),
+        port=cluster.socket_port,
+        user=SUPERUSER,
+        password=None,
+        options="",
+        maintenance_dbname="postgres",
+        template_dbname=None,
+    )
+
+
+def _migrate(*, host: str, port: int, user: str, dbname: str, **_: object) -> None:
+    from taskflow.store.migrate import migrate
+
+    migrate(f"postgresql://{user}@/{dbname}?host={host}&port={port}")
+
+
+migrated_server = factories.postgresql_noproc(depends_on="server_address", dbname="migrated", load=[_migrate])
+
+
+@pytest.fixture
+def dsn(cluster: Cluster, migrated_server: NoopExecutor) -> Iterator[str]:
+    """A database with the schema, which no other test sees."""
+    with _database(migrated_server, template=migrated_server.template_dbname) as name:
+        yield cluster.dsn(name)
+
+
+@pytest.fixture
+def empty_dsn(cluster: Cluster, server_address: SimpleNamespace) -> Iterator[str]:
+    """A database without the schema, which no other test sees."""
+    with _database(server_address, template=None) as name:
+        yield cluster.dsn(name)
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """An autocommit connection to the test's database, as superuser."""
+    with psycopg.connect(dsn, autocommit=True) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _database(server: NoopExecutor | SimpleNamespace, template: str | None) -> Iterator[str]:
+    """A database with a name that was never used, so that a process left over from another test cannot find it."""
+    name = f"test_{next(_numbers)}"
+    janitor = DatabaseJanitor(
+        user=server.user, host=server.host, port=server.port, dbname=name, template_dbname=template
+    )
+    with janitor:
+        yield name
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """A directory with a path short enough for sockets, and open to the user that a server started by root runs as."""
+    directory = Path(tempfile.mkdtemp(prefix="taskflow-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
