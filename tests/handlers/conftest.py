@@ -1,0 +1,64 @@
+"""A worker's side of the handlers: parse the payload, make the context, call the function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import pytest
+
+import taskflow.handlers
+from taskflow.tasks.context import Context
+from taskflow.tasks.registry import registry
+from taskflow.tasks.task import ClaimedTask
+
+
+class RecordingAttempt:
+    """Keeps what the handler reports; `cancelled_from` is how many progress reports come before the cancel."""
+
+    def __init__(self, cancelled_from: int | None = None) -> None:
+        self.progress: list[tuple[int, str | None]] = []
+        self.cancelled_from = cancelled_from
+
+    def report_progress(self, percent: int, message: str | None) -> None:
+        self.progress.append((percent, message))
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled_from is not None and len(self.progress) >= self.cancelled_from
+
+    def open_connection(self) -> NoReturn:
+        raise AssertionError("no handler of ours works in the database")
+
+    open_connection_async = open_connection
+
+
+def make_context(attempt: RecordingAttempt, type: str, number: int = 1) -> Context:
+    claimed = ClaimedTask(4711, number, type, "default", 1, datetime.now(UTC), {}, {}, 60.0, 0)
+    return Context(claimed, attempt)
+
+
+@pytest.fixture
+def context_of() -> Callable[..., Context]:
+    return make_context
+
+
+@pytest.fixture
+def attempt() -> RecordingAttempt:
+    return RecordingAttempt()
+
+
+@pytest.fixture
+def run(attempt: RecordingAttempt) -> Callable[..., Any]:
+    """Run a handler as a worker does: ``run("echo", {...}, number=2)``."""
+
+    def run(type: str, payload: dict[str, Any], *, number: int = 1) -> Any:
+        handler = taskflow.handlers and registry.get(type)
+        arguments = [handler.parse(payload)]
+        if handler.wants_context:
+            arguments.append(make_context(attempt, type, number))
+        result = handler.function(*arguments)
+        return asyncio.run(result) if handler.is_async else result
+
+    return run

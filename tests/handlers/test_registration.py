@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import taskflow.handlers
+from taskflow.tasks.registry import registry
+
+FILES = [path.stem for path in Path(taskflow.handlers.__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+WITH_A_FIXED_SHAPE = ["fail", "math", "sleep", "webhook"]
+
+
+def test_every_file_is_a_type_of_its_name() -> None:
+    assert set(FILES) == {"demo", "echo", "fail", "math", "sleep", "webhook"}
+    assert set(FILES) <= set(registry.types())
+
+
+def test_importing_the_package_alone_registers_all() -> None:
+    program = "import taskflow.handlers; from taskflow.tasks.registry import registry; print(*registry.types())"
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert set(output.split()) == set(FILES)
+
+
+@pytest.mark.parametrize("type", WITH_A_FIXED_SHAPE)
+def test_the_schema_of_a_type_is_valid_closed_and_describes_every_field(type: str) -> None:
+    schema = registry.get(type).payload_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False
+    assert all(field.get("description") for field in schema["properties"].values())
+
+
+@pytest.mark.parametrize("type", ["echo", "demo"])
+def test_a_type_for_any_object_has_no_schema(type: str) -> None:
+    assert registry.get(type).payload_schema() is None
+
+
+@pytest.mark.parametrize("type", WITH_A_FIXED_SHAPE)
+def test_every_type_says_what_it_is_for(type: str) -> None:
+    assert registry.get(type).function.__doc__
