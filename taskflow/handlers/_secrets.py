@@ -1,0 +1,49 @@
+"""What is secret in an HTTP request, and how to keep it out of texts that are stored and shown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import httpx
+
+BLOT = "[redacted]"
+SHORTEST = 4  # blotting out each "1" of an answer would protect nothing and leave nothing to read
+SECRET_NAMES = re.compile("auth|cookie|token|secret|password|passwd|credential|signature|api-?key", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The secret strings of one request, longest first, so that no part of one is left behind by another."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, url: str, headers: Mapping[str, str]) -> Self:
+        """Find the user info in `url` and the values of headers whose name sounds like a secret."""
+        found = {value for value in (*_in_url(httpx.URL(url)), *_in_headers(headers)) if len(value) >= SHORTEST}
+        return cls(tuple(sorted(found, key=len, reverse=True)))
+
+    def blot(self, text: str) -> str:
+        """`text` with every secret replaced."""
+        for value in self.values:
+            text = text.replace(value, BLOT)
+        return text
+
+
+def _in_url(url: httpx.URL) -> Iterator[str]:
+    if url.userinfo:
+        yield url.userinfo.decode("ascii", errors="replace")
+        yield url.password
+        # and as it travels: RFC 7617
+        yield base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
+
+
+def _in_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    for name, value in headers.items():
+        if SECRET_NAMES.search(name):
+            yield value
+            yield value.partition(" ")[2]  # "Bearer abc" is quoted as "abc" by many

@@ -1,0 +1,478 @@
+"""The webhook type against a real server on the loopback interface."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import socket
+import threading
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from taskflow.errors import DeadLetter, InvalidPayload, Retry, Signal
+from taskflow.handlers._http import Request, _redirected
+from taskflow.handlers.webhook import WebhookFailed
+
+SECRET = "s3cr3t-t0ken"
+LIMIT = 64 * 1024
+
+
+@dataclass
+class Received:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A server that answers each path as the test says, and remembers what it got."""
+
+    url: str
+    received: list[Received] = field(default_factory=list)
+    answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, path: str, status: int, body: bytes = b"", **headers: str) -> str:
+        """Let `path` answer so (`content_type` is the header content-type); returns its URL."""
+
+        def respond(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(status)
+            for name, value in headers.items():
+                request.send_header(name.replace("_", "-"), value)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body)
+
+        return self.respond(path, respond)
+
+    def respond(self, path: str, respond: Callable[[BaseHTTPRequestHandler], None]) -> str:
+        self.answers[path] = respond
+        return self.url + path
+
+
+def start_receiver() -> tuple[Receiver, ThreadingHTTPServer]:
+    class Handler(BaseHTTPRequestHandler):
+        def respond(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            receiver.received.append(Received(self.command, self.path, headers, body))
+            try:
+                receiver.answers[self.path.partition("?")[0]](self)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the handler hung up, as some tests want it to
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return receiver, server
+
+
+@pytest.fixture
+def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Receiver]]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    started: list[tuple[Receiver, ThreadingHTTPServer]] = []
+
+    def start() -> Receiver:
+        started.append(start_receiver())
+        return started[-1][0]
+
+    yield start
+    for receiver, server in started:
+        receiver.release.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def receiver(receivers: Callable[[], Receiver]) -> Receiver:
+    return receivers()
+
+
+# what is sent
+
+
+def test_a_url_is_enough_and_posts_the_empty_json(run, receiver) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 204)})
+    (request,) = receiver.received
+    assert (request.method, request.path, request.body) == ("POST", "/hook", b"{}")
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_the_receiver_can_tell_a_retry_from_a_new_task(run, receiver) -> None:
+    url = receiver.answer("/hook", 200)
+    for number in (1, 2):
+        run("webhook", {"url": url}, number=number)
+    assert [request.headers["x-taskflow-task-id"] for request in receiver.received] == ["4711", "4711"]
+    assert [request.headers["x-taskflow-attempt"] for request in receiver.received] == ["1", "2"]
+
+
+@pytest.mark.parametrize("document", [{"ü": [1, None, {"deep": True}]}, [], "text", 7, None, False])
+def test_json_is_sent_as_it_is_given_null_included(run, receiver, document) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 200), "json": document})
+    assert json.loads(receiver.received[0].body) == document
+    assert receiver.received[0].headers["content-type"] == "application/json"
+
+
+def test_a_body_is_sent_as_text(run, receiver) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 200), "body": "grüße"})
+    assert receiver.received[0].body == "grüße".encode()
+    assert receiver.received[0].headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_headers_are_added_and_may_name_the_content_type(run, receiver) -> None:
+    headers = {"content-type": "application/xml", "X-Colour": " blue ", "user-agent": "shop/1"}
+    run("webhook", {"url": receiver.answer("/hook", 200), "body": "<a/>", "headers": headers})
+    got = receiver.received[0].headers
+    assert (got["content-type"], got["x-colour"], got["user-agent"]) == ("application/xml", "blue", "shop/1")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+def test_methods_without_content_send_none(run, receiver, method) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 200), "method": method})
+    (request,) = receiver.received
+    assert (request.method, request.body) == (method, b"")
+    assert "content-type" not in request.headers
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_other_methods_with_content_work_alike(run, receiver, method) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 200), "method": method, "json": [1]})
+    assert (receiver.received[0].method, receiver.received[0].body) == (method, b"[1]")
+
+
+def test_user_and_password_of_the_url_log_in(run, receiver) -> None:
+    url = receiver.answer("/hook", 200).replace("://", "://ann:pa%40ss@")
+    run("webhook", {"url": url})
+    assert receiver.received[0].headers["authorization"] == "Basic " + base64.b64encode(b"ann:pa@ss").decode()
+
+
+# what comes back
+
+
+def test_the_result_says_what_the_receiver_answered(run, receiver) -> None:
+    url = receiver.answer("/hook", 201, b'{"id": 7}', content_type="application/json", set_cookie="a=b", etag='"1"')
+    result = run("webhook", {"url": url})
+    assert result["status"] == 201
+    assert result["body"] == '{"id": 7}'
+    assert result["truncated"] is False
+    assert result["duration_ms"] >= 0
+    assert result["headers"]["content-type"] == "application/json"
+    assert result["headers"]["etag"] == '"1"'
+    assert "set-cookie" not in result["headers"]
+
+
+def test_an_answer_of_exactly_the_limit_is_kept_whole(run, receiver) -> None:
+    result = run("webhook", {"url": receiver.answer("/hook", 200, b"x" * LIMIT)})
+    assert (len(result["body"]), result["truncated"]) == (LIMIT, False)
+
+
+def test_an_endless_answer_is_cut_at_the_limit(run, receiver) -> None:
+    sent = 0
+
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        request.send_response(200)
+        request.end_headers()
+        while sent < 10**9:
+            sent += request.wfile.write(b"x" * 10_000)
+
+    result = run("webhook", {"url": receiver.respond("/hook", endless)})
+    assert (len(result["body"]), result["truncated"]) == (LIMIT, True)
+    assert sent < 10**8
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_answer_is_unpacked_no_further_than_the_limit(run, receiver, encoding) -> None:
+    bomb = (gzip.compress if encoding == "gzip" else zlib.compress)(b"x" * 50_000_000)
+    result = run("webhook", {"url": receiver.answer("/hook", 200, bomb, content_encoding=encoding)})
+    assert (result["body"], result["truncated"]) == ("x" * LIMIT, True)
+
+
+def test_a_delivery_does_not_fail_over_an_answer_that_cannot_be_unpacked(run, receiver) -> None:
+    result = run("webhook", {"url": receiver.answer("/hook", 200, b"no gzip", content_encoding="gzip")})
+    assert (result["status"], result["body"]) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "charset", "text"),
+    [
+        (b"a\0b", "utf-8", "a\ufffdb"),
+        (b"\xff\xfe", "utf-8", "\ufffd\ufffd"),
+        (b"gr\xfc\xdfe", "ISO-8859-1", "grüße"),
+        (b"\\ud800", "unicode_escape", "\\ud800"),
+        (b"x", "no-such-charset", "x"),
+    ],
+)
+def test_any_answer_becomes_text_that_can_be_stored(run, receiver, body, charset, text) -> None:
+    url = receiver.answer("/hook", 200, body, content_type=f"text/plain; charset={charset}")
+    result = run("webhook", {"url": url})["body"]
+    assert result == text
+    result.encode("utf-8")
+
+
+# errors
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 422, 451])
+def test_a_request_that_the_receiver_calls_wrong_is_final(run, receiver, status) -> None:
+    url = receiver.answer("/hook", status, b"the field \0 is missing", retry_after="5")
+    with pytest.raises(DeadLetter, match=f"answered {status} .*: the field . is missing") as caught:
+        run("webhook", {"url": url})
+    assert "\0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+def test_an_error_that_may_pass_is_left_to_the_policy(run, receiver, status) -> None:
+    with pytest.raises(WebhookFailed, match=f"POST {receiver.url} answered {status}") as caught:
+        run("webhook", {"url": receiver.answer("/hook", status)})
+    assert not isinstance(caught.value, Signal)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_retry_after_is_obeyed(run, receiver, status) -> None:
+    with pytest.raises(Retry) as caught:
+        run("webhook", {"url": receiver.answer("/hook", status, retry_after="17")})
+    assert caught.value.after_seconds == 17
+
+
+def test_the_error_quotes_no_more_than_the_beginning_of_a_long_answer(run, receiver) -> None:
+    with pytest.raises(WebhookFailed) as caught:
+        run("webhook", {"url": receiver.answer("/hook", 500, b"x" * 10_000_000)})
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_refused_connection_is_left_to_the_policy(run) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port meanwhile
+        with pytest.raises(WebhookFailed, match=r"POST http://127.0.0.1:\d+ failed: "):
+            run("webhook", {"url": f"http://127.0.0.1:{closed.getsockname()[1]}/x"})
+
+
+def test_a_host_without_address_is_left_to_the_policy(run) -> None:
+    with pytest.raises(WebhookFailed, match=r"POST http://nowhere\.invalid failed: "):
+        run("webhook", {"url": "http://nowhere.invalid/"})
+
+
+def test_a_server_that_hangs_up_is_left_to_the_policy(run, receiver) -> None:
+    def hang_up(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+
+    with pytest.raises(WebhookFailed):
+        run("webhook", {"url": receiver.respond("/hook", hang_up)})
+
+
+def test_a_server_that_never_answers_is_given_up(run, receiver) -> None:
+    url = receiver.respond("/hook", lambda request: receiver.release.wait(60))
+    with pytest.raises(WebhookFailed, match=r"no full answer within 0\.2 seconds"):
+        run("webhook", {"url": url, "timeout": 0.2})
+
+
+def test_a_server_that_drips_is_given_up_too(run, receiver) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        while not receiver.release.wait(0.02):
+            request.wfile.write(b".")
+
+    with pytest.raises(WebhookFailed, match="no full answer"):
+        run("webhook", {"url": receiver.respond("/hook", drip), "timeout": 0.5})
+
+
+# redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_keeps_method_and_content(run, receiver, status) -> None:
+    receiver.answer("/new", 200, b"arrived")
+    result = run("webhook", {"url": receiver.answer("/old", status, location="/new"), "json": {"a": 1}})
+    assert result["body"] == "arrived"
+    assert (receiver.received[1].method, receiver.received[1].body) == ("POST", b'{"a": 1}')
+    assert receiver.received[1].headers["x-taskflow-task-id"] == "4711"
+
+
+def test_see_other_is_followed_by_a_get(run, receiver) -> None:
+    receiver.answer("/status", 200, b"accepted")
+    run("webhook", {"url": receiver.answer("/old", 303, location="/status"), "json": {"a": 1}})
+    assert (receiver.received[1].method, receiver.received[1].body) == ("GET", b"")
+
+
+def test_five_redirects_are_followed_and_no_more(run, receiver) -> None:
+    for number in range(6):
+        receiver.answer(f"/{number}", 307, location=f"/{number + 1}")
+    receiver.answer("/6", 200)
+    assert run("webhook", {"url": receiver.url + "/1"})["status"] == 200
+    with pytest.raises(WebhookFailed, match="redirects more than 5 times"):
+        run("webhook", {"url": receiver.url + "/0"})
+
+
+def test_headers_and_user_go_to_their_own_origin_only(run, receivers) -> None:
+    ours, theirs = receivers(), receivers()
+    ours.answer("/first", 307, location="/second")
+    ours.answer("/second", 307, location=theirs.answer("/third", 200))
+    url = (ours.url + "/first").replace("://", "://ann:password@")
+    run("webhook", {"url": url, "headers": {"X-Api-Key": SECRET}})
+    assert [request.headers.get("x-api-key") for request in ours.received] == [SECRET, SECRET]
+    assert all("authorization" in request.headers for request in ours.received)
+    (stranger,) = theirs.received
+    assert not {"x-api-key", "authorization"} & stranger.headers.keys()
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://", "gopher://x", "http://[::"])
+def test_a_redirect_to_anything_but_http_fails(run, receiver, location) -> None:
+    with pytest.raises(WebhookFailed):
+        run("webhook", {"url": receiver.answer("/old", 302, location=location)})
+
+
+def test_no_redirect_leads_from_https_to_http() -> None:
+    request = Request("POST", httpx.URL("https://a.example/"), {}, {}, None)
+    with pytest.raises(httpx.UnsupportedProtocol, match="from https to http"):
+        _redirected(request, httpx.Response(302, headers={"location": "http://a.example/"}))
+
+
+# secrets
+
+
+def echo_everything(request: BaseHTTPRequestHandler) -> None:
+    """Quote the request in headers and body, as debugging pages do."""
+    text = "\n".join(f"{name}: {value}" for name, value in request.headers.items()) + request.path
+    request.send_response(int(request.path.rpartition("/")[2][:3]))
+    request.send_header("X-Request-Id", request.headers.get("Authorization", "-"))
+    request.end_headers()
+    request.wfile.write(text.encode())
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {SECRET}"},
+        {"X-Api-Key": SECRET},
+        {"Cookie": f"session={SECRET}"},
+        {"My-Token": SECRET},
+    ],
+)
+def test_secrets_of_headers_are_in_no_result_and_no_error(run, receiver, status, headers) -> None:
+    url = receiver.respond(f"/{status}", echo_everything)
+    assert SECRET not in outcome_of(run, {"url": url, "headers": headers})
+    assert SECRET in str(receiver.received[0].headers)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_secrets_of_the_url_are_in_no_result_and_no_error(run, receiver, status) -> None:
+    url = receiver.respond(f"/{status}", echo_everything).replace("://", f"://ann:{SECRET}@")
+    outcome = outcome_of(run, {"url": url})
+    assert SECRET not in outcome
+    assert base64.b64encode(f"ann:{SECRET}".encode()).decode() not in outcome
+
+
+def test_errors_name_the_server_only_since_path_and_query_may_be_secret(run, receiver) -> None:
+    url = receiver.answer(f"/{SECRET}", 404) + f"?key={SECRET}#{SECRET}"
+    assert SECRET not in outcome_of(run, {"url": url})
+    assert SECRET not in outcome_of(run, {"url": f"http://ann:{SECRET}@nowhere.invalid/{SECRET}"})
+
+
+def outcome_of(run: Callable[..., Any], payload: dict[str, Any]) -> str:
+    """All that a worker would store: the result, or the traceback."""
+    try:
+        return str(run("webhook", payload))
+    except (DeadLetter, WebhookFailed) as error:
+        return "".join(traceback.format_exception(error))
+
+
+# payloads
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://",
+        "http:///path",
+        "http://exa mple.com/",
+        "http://example.com/\r\nX-Evil: 1",
+        "http://example.com:99999/",
+        "http://example.com:0/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+        "http://example.com/" + "x" * 8192,
+        7,
+        None,
+    ],
+)
+def test_only_sound_http_urls_are_accepted(run, url) -> None:
+    with pytest.raises(InvalidPayload) as caught:
+        run("webhook", {"url": url})
+    assert [problem.pointer for problem in caught.value.problems] == ["/url"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-A": "1\r\nX-Evil: 1"},
+        {"X-A": "1\n"},
+        {"X-A": "1\0"},
+        {"X-A": "ü"},
+        {"X-A: 1\r\nX-Evil": "1"},
+        {"": "1"},
+        {"X A": "1"},
+        {"X-A": 1},
+        {"X-A": "x" * 8193},
+        {"x-a": "1", "X-A": "2"},
+        {"Host": "other.example"},
+        {"content-length": "5"},
+        {"Transfer-Encoding": "chunked"},
+        {"Connection": "upgrade"},
+        {"X-Taskflow-Task-Id": "1"},
+        {f"X-{number}": "1" for number in range(51)},
+    ],
+)
+def test_headers_cannot_smuggle_anything(run, headers) -> None:
+    with pytest.raises(InvalidPayload):
+        run("webhook", {"url": "http://127.0.0.1:9/", "headers": headers})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"json": {}, "body": ""},
+        {"json": None, "body": ""},
+        {"method": "post"},
+        {"method": "TRACE"},
+        {"body": {}},
+        {"timeout": 0},
+        {"timeout": 601},
+        {"timeout": "5"},
+        {"retries": 3},
+        {"document": {}},
+    ],
+)
+def test_fields_that_are_unknown_wrong_or_at_odds_are_refused(run, fields) -> None:
+    with pytest.raises(InvalidPayload):
+        run("webhook", {"url": "http://127.0.0.1:9/", **fields})
+
+
+def test_a_refused_payload_is_not_quoted(run) -> None:
+    payload = {"url": f"http://ann:{SECRET}@a..b/", "headers": {"Authorization": f"{SECRET}\n"}}
+    with pytest.raises(InvalidPayload) as caught:
+        run("webhook", payload)
+    assert SECRET not in str(caught.value)
