@@ -7,7 +7,7 @@
 -- nobody knows yet. It also makes the indexes that the parent has. An empty table needs no CHECK to spare the scan.
 CREATE OR REPLACE FUNCTION taskflow.ensure_days(p_days integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, taskflow, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_today   date := (clock_timestamp() AT TIME ZONE 'UTC')::date;

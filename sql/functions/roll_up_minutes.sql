@@ -1,0 +1,43 @@
+-- Counts the executions that finished in the minutes from p_from up to, not including, p_to into task_stats. A minute is
+-- counted from the start each time, so it may be done again and by two at once; what was there is replaced. Returns the
+-- number of rows written. The duration is that of the attempt, from its start to its end, never below 0.
+CREATE OR REPLACE FUNCTION taskflow.roll_up_minutes(p_from timestamptz, p_to timestamptz) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- Days are seldom analyzed while they fill; whatever the statistics say, the BRIN index must find the minute.
+SET enable_seqscan = off
+AS $$
+DECLARE
+    v_rows integer;
+BEGIN
+    WITH measured AS (
+        SELECT date_trunc('minute', e.finished_at) AS minute, e.queue, e.type, e.outcome,
+               greatest(extract(epoch FROM e.finished_at - e.started_at)::double precision, 0) AS seconds
+        FROM taskflow.executions e
+        WHERE e.finished_at >= date_trunc('minute', p_from) AND e.finished_at < date_trunc('minute', p_to)
+    ), bucketed AS (
+        SELECT m.minute, m.queue, m.type, m.outcome, taskflow.duration_bucket(m.seconds) AS bucket, count(*) AS n,
+               sum(m.seconds) AS seconds
+        FROM measured m
+        GROUP BY 1, 2, 3, 4, 5
+    ), summed AS (
+        SELECT b.minute, b.queue, b.type, b.outcome, sum(b.n)::bigint AS n, sum(b.seconds) AS seconds,
+               array_agg(b.bucket) AS buckets, array_agg(b.n) AS counts
+        FROM bucketed b
+        GROUP BY 1, 2, 3, 4
+    )
+    INSERT INTO taskflow.task_stats AS t (minute, queue, type, outcome, count, duration_seconds, duration_buckets)
+    SELECT s.minute, s.queue, s.type, s.outcome, s.n, s.seconds,
+           ARRAY(SELECT coalesce(s.counts[array_position(s.buckets, i)], 0) FROM generate_series(1, 23) AS i ORDER BY i)
+    FROM summed s
+    ORDER BY 1, 2, 3, 4                                         -- one order, or two at once could deadlock
+    ON CONFLICT (minute, queue, type, outcome) DO UPDATE
+        SET count = excluded.count, duration_seconds = excluded.duration_seconds,
+            duration_buckets = excluded.duration_buckets
+        WHERE (t.count, t.duration_seconds, t.duration_buckets)
+              IS DISTINCT FROM (excluded.count, excluded.duration_seconds, excluded.duration_buckets);
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_rows;
+END
+$$;
+REVOKE ALL ON FUNCTION taskflow.roll_up_minutes(timestamptz, timestamptz) FROM PUBLIC;
