@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this version: tables, functions and views, triggers, days, grants.
+"""Bring a database to the schema of this version: tables, roles, functions and views with their grants, triggers, days.
 
 Everything can be repeated: what is done already is not done again, and two runs at once are safe. Nothing waits long
 for a lock, since all others would wait behind it: every step is a transaction of its own that soon gives up and tries
@@ -9,57 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import psycopg
-from psycopg.errors import DeadlockDetected, InsufficientPrivilege, InvalidTableDefinition, LockNotAvailable
+from psycopg.errors import InsufficientPrivilege
 
-from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch, TaskflowError
-from taskflow.store import compatibility, objects
+from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch
+from taskflow.store import compatibility, grants, objects, tables
 from taskflow.store.compatibility import is_current, schema_problem
-from taskflow.store.migration_lock import LOCK_TIMEOUT, alone, patiently
-from taskflow.store.objects import SqlObject
+from taskflow.store.connection import connect, errors_translated
+from taskflow.store.migration_lock import alone
+from taskflow.store.migration_steps import MAKE_DAYS, SETTINGS, STEPS, Changes, MigrateReport, Run
+from taskflow.store.roles import ROLES
 
-__all__ = ["MigrateReport", "Pending", "as_sql", "is_current", "migrate", "pending", "schema_problem"]
+__all__ = ["Changes", "MigrateReport", "as_sql", "is_current", "migrate", "pending", "schema_problem"]
 
 PATIENCE_SECONDS = 60.0
-DAYS_AHEAD = 31
-
-# Names in the files are looked up where they belong, whatever the login's search_path is.
-SETTINGS = f"""
-SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
-SET LOCAL statement_timeout = 0;
-SET LOCAL search_path = pg_catalog, pg_temp;
-SET LOCAL check_function_bodies = off;
-"""
-# In the transaction that makes them, so that nobody can call a new function in between.
-REVOKE = "REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA taskflow FROM PUBLIC;"
-MAKE_DAYS = f"SELECT taskflow.ensure_days({DAYS_AHEAD})"
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What `migrate` would do: revisions of the tables and paths below sql/."""
-
-    tables: tuple[str, ...] = ()
-    objects: tuple[str, ...] = ()
-    triggers: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.tables or self.objects or self.triggers)
-
-
-@dataclass(slots=True)
-class MigrateReport:
-    """What a run of `migrate` did, and `notes`: a sentence for each thing that somebody should know."""
-
-    tables: list[str] = field(default_factory=list)
-    objects: list[str] = field(default_factory=list)
-    triggers: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.tables or self.objects or self.triggers)
 
 
 def migrate(dsn: str, *, patience_seconds: float = PATIENCE_SECONDS) -> MigrateReport:
@@ -69,50 +33,66 @@ def migrate(dsn: str, *, patience_seconds: float = PATIENCE_SECONDS) -> MigrateR
     migration of the same database. Raises DatabaseUnavailable, SchemaMismatch (a server that cannot hold the schema, or
     a schema too new), NotAllowed, or TaskflowError with the file that was wrong or the lock that was not to be had.
     """
-    with _connected(dsn) as connection, _connected(dsn) as guard:
-        _check_server(connection)
-        with alone(guard) as check_alone:
-            report = MigrateReport()
-            if newer := _newer(connection):
-                report.notes.append(newer)
-                return report
-            _migrate_tables(dsn, connection, report, patience_seconds)
+    with _connected(dsn) as connection, _connected(dsn) as guard, alone(guard) as check_alone:
+        run = Run(dsn, connection, patience_seconds)
+        if newer := _newer(connection):
+            run.report.notes.append(newer)
+            return run.report
+        for step in STEPS:
             check_alone()
-            _migrate_objects(connection, report, patience_seconds)
-            check_alone()
-            _migrate_triggers(connection, report, patience_seconds)
-            connection.execute(MAKE_DAYS)
-            return report
+            step(run)
+        return run.report
 
 
-def pending(dsn: str) -> Pending:
-    """What `migrate` would do with the database at `dsn`; changes nothing."""
+def pending(dsn: str) -> Changes:
+    """What `migrate` would do with the database at `dsn`; changes nothing. Raises what `migrate` raises."""
     with _connected(dsn) as connection:
-        _check_server(connection)
-        return Pending() if _newer(connection) else _pending(connection)
+        if _newer(connection):
+            return Changes()
+        roles = grants.missing_roles(connection) if grants.may_create_roles(connection) else []
+        return Changes(
+            tables=tables.pending(compatibility.revision(connection)),
+            roles=roles,
+            objects=[item.path for item in objects.pending(connection, "functions", "views")],
+            grants=sorted({*roles, *(right.role for right in grants.problems(connection))}),
+            triggers=[item.path for item in objects.pending(connection, "triggers")],
+        )
 
 
 def as_sql() -> str:
     """All SQL that `migrate` would run on an empty database, as a script for psql."""
-    from taskflow.store import tables
-
-    transactions = [
-        [SETTINGS, *(f"{item.text}\n{item.record}\n" for item in objects.load("functions", "views")), REVOKE],
-        *([SETTINGS, item.text, item.record] for item in objects.load("triggers")),
+    files = [
+        f"-- sql/{item.path}\n{item.text.rstrip()}\n{item.record}\n" for item in objects.load("functions", "views")
     ]
-    script = [tables.as_sql()]
-    script += ["\n".join(["BEGIN;", *statements, "COMMIT;"]) for statements in transactions]
-    return "\n\n".join([*script, f"{MAKE_DAYS};"]) + "\n"
-
-
-def _pending(connection: psycopg.Connection) -> Pending:
-    from taskflow.store import tables
-
-    return Pending(
-        tables=tuple(tables.pending(compatibility.revision(connection))),
-        objects=tuple(item.path for item in objects.pending(connection, "functions", "views")),
-        triggers=tuple(item.path for item in objects.pending(connection, "triggers")),
+    transactions = [
+        [SETTINGS, *files, grants.REVOKE_FROM_PUBLIC, *map(grants.grant_sql, ROLES)],
+        *([SETTINGS, item.text.rstrip(), item.record] for item in objects.load("triggers")),
+    ]
+    return "\n\n".join(
+        [
+            "-- For an empty database, encoding UTF8, PostgreSQL 15 or newer: psql -v ON_ERROR_STOP=1 -f this-file",
+            tables.as_sql().strip(),
+            grants.create_roles_sql(),
+            *("\n".join(["BEGIN;", *statements, "COMMIT;"]) for statements in transactions),
+            f"{MAKE_DAYS};\n",
+        ]
     )
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection that works through a pooler too, to a server fit for the schema; errors leave as taskflow's."""
+    try:
+        with errors_translated(), connect(dsn, name="migrate", prepare_threshold=None) as connection:
+            _check_server(connection)
+            yield connection
+    except NotAllowed as error:
+        if isinstance(error.__cause__, InsufficientPrivilege):
+            raise NotAllowed(
+                f"{error.__cause__.diag.message_primary}: migrate with the login that made the schema taskflow, or, the"
+                " first time, with one that may create a schema in this database."
+            ) from error.__cause__
+        raise
 
 
 def _check_server(connection: psycopg.Connection) -> None:
@@ -121,13 +101,15 @@ def _check_server(connection: psycopg.Connection) -> None:
         raise SchemaMismatch(
             f"taskflow needs PostgreSQL 15 or newer, and this server is {version // 10000}. Upgrade it."
         )
-    encoding = _value(connection, "SHOW server_encoding")
+    encoding, read_only = connection.execute(
+        "SELECT current_setting('server_encoding'), current_setting('transaction_read_only')"
+    ).fetchone() or ("UTF8", "off")
     if encoding != "UTF8":
         raise SchemaMismatch(
             f"The database {connection.info.dbname} has the encoding {encoding}, and payloads need UTF8."
             " Create it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         )
-    if _value(connection, "SHOW transaction_read_only") == "on":
+    if read_only == "on":
         raise DatabaseUnavailable("The database is read-only: a standby, or default_transaction_read_only is on.")
 
 
@@ -139,89 +121,3 @@ def _newer(connection: psycopg.Connection) -> str | None:
     if problem := compatibility.incompatibility(connection):
         raise SchemaMismatch(problem)
     return f"The database is at revision {newer}, newer than this version of taskflow; it serves this one too."
-
-
-def _migrate_tables(dsn: str, connection: psycopg.Connection, report: MigrateReport, patience: float) -> None:
-    from taskflow.store import tables
-
-    for revision in tables.pending(compatibility.revision(connection)):
-        patiently(
-            lambda revision=revision: tables.upgrade(  # type: ignore[misc]
-                lambda: psycopg.connect(dsn, prepare_threshold=None), revision, lock_timeout=LOCK_TIMEOUT
-            ),
-            what=f"The migration {revision}",
-            connection=connection,
-            patience_seconds=patience,
-        )
-        report.tables.append(revision)
-
-
-def _migrate_objects(connection: psycopg.Connection, report: MigrateReport, patience: float) -> None:
-    def apply() -> list[str]:
-        with connection.transaction():
-            connection.execute(SETTINGS.encode())
-            todo = objects.pending(connection, "functions", "views")
-            for item in todo:
-                _make(connection, item)
-            if todo:
-                connection.execute(REVOKE)
-            return [item.path for item in todo]
-
-    report.objects += patiently(
-        apply, what="Replacing functions and views", connection=connection, patience_seconds=patience
-    )
-
-
-def _migrate_triggers(connection: psycopg.Connection, report: MigrateReport, patience: float) -> None:
-    for item in objects.pending(connection, "triggers"):
-
-        def apply(item: SqlObject = item) -> None:
-            with connection.transaction():
-                connection.execute(SETTINGS.encode())
-                _execute(connection, item)
-
-        patiently(apply, what=f"The trigger {item.name}", connection=connection, patience_seconds=patience)
-        report.triggers.append(item.path)
-
-
-def _make(connection: psycopg.Connection, item: SqlObject) -> None:
-    """Create or replace one object. A view whose columns differ is dropped first, with the views that read it."""
-    try:
-        with connection.transaction():
-            _execute(connection, item)
-    except InvalidTableDefinition:
-        if item.kind != "views":
-            raise
-        again = objects.views_upon(item, objects.load("views"))
-        for view in reversed(again):
-            connection.execute(f"DROP VIEW IF EXISTS taskflow.{view.name}".encode())
-        for view in again:
-            _execute(connection, view)
-
-
-def _execute(connection: psycopg.Connection, item: SqlObject) -> None:
-    try:
-        connection.execute(item.text.encode())
-    except (LockNotAvailable, DeadlockDetected, InvalidTableDefinition, psycopg.OperationalError):
-        raise
-    except InsufficientPrivilege as error:
-        raise NotAllowed(f"sql/{item.path}: {error}. Migrate with the login that made the schema.") from error
-    except psycopg.Error as error:
-        raise TaskflowError(f"sql/{item.path}: {error}") from error
-    connection.execute(item.record.encode())
-
-
-@contextmanager
-def _connected(dsn: str) -> Iterator[psycopg.Connection]:
-    try:
-        with psycopg.connect(
-            dsn, autocommit=True, prepare_threshold=None, application_name="taskflow migrate"
-        ) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be reached or closed the connection: {error}") from error
-
-
-def _value(connection: psycopg.Connection, query: str) -> object:
-    row = connection.execute(query.encode()).fetchone()
-    return row[0] if row else None

@@ -85,10 +85,10 @@ def pending(connection: psycopg.Connection, *kinds: str) -> list[SqlObject]:
     return [item for item in load(*kinds) if hashes.get(item.path) != item.hash]
 
 
-def views_upon(view: SqlObject, views: Sequence[SqlObject]) -> list[SqlObject]:
-    """`view` and every view that reads it, in the order in which they can be made (`views` is in such an order)."""
-    found = [view]
-    for other in views:
-        if other.needs() & {item.name for item in found}:
+def with_dependents(item: SqlObject, objects: Sequence[SqlObject]) -> list[SqlObject]:
+    """`item` and all of `objects` that cannot be without it, in the order given, in which they can be made."""
+    found = [item]
+    for other in objects:
+        if other.needs() & {one.name for one in found}:
             found.append(other)
     return found

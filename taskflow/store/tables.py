@@ -1,32 +1,26 @@
-"""The tables, which alembic owns: what revision the database has, and how it gets to the newest."""
+"""The tables, which alembic owns: what the database lacks, and how it gets to the newest revision.
+
+Alembic and SQLAlchemy are imported where they are used: workers import this package, never migrate, and are smaller so.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
 
 from taskflow.store import resources
 
-
-def _config(output: io.StringIO | None = None) -> Config:
-    config = Config(output_buffer=output)
-    # Alembic reads it through configparser, to which a % is the beginning of a variable.
-    config.set_main_option("script_location", str(resources.migrations_path()).replace("%", "%%"))
-    return config
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def pending(current: str | None) -> list[str]:
     """The revisions after `current` (None: an empty database), oldest first."""
-    scripts = ScriptDirectory.from_config(_config())
-    steps = scripts.iterate_revisions("head", current or "base")
-    return [step.revision for step in steps][::-1]
+    known = resources.revisions()
+    return [revision for revision in known if current is None or revision > current]
 
 
 def upgrade(connect: Callable[[], psycopg.Connection], revision: str, *, lock_timeout: str) -> None:
@@ -34,6 +28,10 @@ def upgrade(connect: Callable[[], psycopg.Connection], revision: str, *, lock_ti
 
     Raises psycopg's errors, not SQLAlchemy's.
     """
+    from alembic import command
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import DBAPIError
+
     config = _config()
     config.attributes["lock_timeout"] = lock_timeout
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
@@ -49,6 +47,17 @@ def upgrade(connect: Callable[[], psycopg.Connection], revision: str, *, lock_ti
 
 def as_sql() -> str:
     """All migrations as a script for an empty database, with its BEGIN and COMMIT."""
+    from alembic import command
+
     output = io.StringIO()
     command.upgrade(_config(output), "head", sql=True)
     return output.getvalue()
+
+
+def _config(output: io.StringIO | None = None) -> Config:
+    from alembic.config import Config
+
+    config = Config(output_buffer=output)
+    # Alembic reads it through configparser, to which a % is the beginning of a variable.
+    config.set_main_option("script_location", str(resources.migrations_path()).replace("%", "%%"))
+    return config

@@ -1,0 +1,55 @@
+"""`taskflow migrate`: bring the database to this version's schema, print the SQL for it, or say what is pending."""
+
+from __future__ import annotations
+
+import click
+
+from taskflow.errors import SettingsError
+from taskflow.settings import load
+from taskflow.store import migrate
+
+
+@click.group("migrate", invoke_without_command=True)
+@click.option("--sql", is_flag=True, help="Print all SQL that would run for an empty database, and run nothing.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=migrate.PATIENCE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each step tries to get its locks beside open transactions.",
+)
+@click.pass_context
+def command(context: click.Context, sql: bool, patience: float) -> None:
+    """Create or update the schema. Safe to repeat, beside running workers and producers, and twice at once."""
+    if context.invoked_subcommand:
+        return
+    if sql:
+        click.echo(migrate.as_sql(), nl=False)
+        return
+    report = migrate.migrate(database_url(), patience_seconds=patience)
+    for what, names in report.done.by_kind():
+        click.echo(f"{what}: {', '.join(names) if len(names) <= 8 else f'{len(names)} files'}")
+    for note in report.notes:
+        click.echo(note)
+    click.echo("The schema is up to date." if report.done else "Nothing to do: the schema is up to date.")
+
+
+@command.command()
+@click.pass_context
+def status(context: click.Context) -> None:
+    """Say what `taskflow migrate` would do. Exit code 0: nothing; 1: something is pending."""
+    pending = migrate.pending(database_url())
+    for what, names in pending.by_kind():
+        click.echo(f"pending {what}: {', '.join(names)}")
+    if pending:
+        context.exit(1)
+    click.echo("Nothing is pending.")
+
+
+def database_url() -> str:
+    """The database of the settings. Raises SettingsError if there is none."""
+    url = load().database_url
+    if not url:
+        raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
+    return url

@@ -1,0 +1,164 @@
+"""Who may do what: the one list from which the statements, the check of `migrate` and that of `doctor` are derived.
+
+A login gets its rights by membership: ``GRANT taskflow_producer TO my_service``. What no role needs is granted to none,
+and to PUBLIC nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Columns = tuple[str, ...]
+EVERY_COLUMN: Columns = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role without login. `tables`: table or view → privilege → its columns; `functions`: those it may call."""
+
+    name: str
+    purpose: str
+    tables: Mapping[str, Mapping[str, Columns]]
+    functions: tuple[str, ...]
+
+
+# What a producer decides about its task; the rest of the columns is the queue's own business.
+PRODUCER_COLUMNS = (
+    "type",
+    "payload",
+    "queue",
+    "priority",
+    "run_at",
+    "max_attempts",
+    "timeout",
+    "retry_strategy",
+    "retry_delay",
+    "max_retry_delay",
+    "unique_key",
+    "concurrency_key",
+    "metadata",
+    "tags",
+)
+API_KEY_COLUMNS = ("id", "name", "prefix", "scopes", "queues", "expires_at", "last_used_at", "revoked_at", "created_at")
+
+READ: Mapping[str, Columns] = {"SELECT": EVERY_COLUMN}
+WRITE: Mapping[str, Columns] = dict.fromkeys(("SELECT", "INSERT", "UPDATE", "DELETE"), EVERY_COLUMN)
+
+# Every program asks at its start whether the schema fits it.
+SCHEMA_TABLES = {"alembic_version": READ, "sql_objects": READ}
+SCHEMA_FUNCTIONS = ("contract_version", "oldest_revision")
+
+# `ring` is called by the trigger on INSERT with the rights of who inserts.
+PRODUCER_FUNCTIONS = (*SCHEMA_FUNCTIONS, "enqueue", "enqueue_many", "cancel", "task_status", "ring")
+
+WORKER_FUNCTIONS = (
+    "register_worker",
+    "register_types",
+    "deregister_worker",
+    "heartbeat",
+    "claim_tasks",
+    "complete_tasks",
+    "mark_started",
+    "claimed_by",
+    "report_progress",
+    "release_tasks",
+    "next_due",
+    "take_bells",
+    "give_bells",
+)
+LEADER_FUNCTIONS = (
+    "acquire_lease",
+    "release_lease",
+    "rescue_tasks",
+    "orphaned_workers",
+    "ensure_days",
+    "keep_executions",
+    "forget_executions",
+    "roll_up_minutes",
+    "expire_rows",
+)
+READABLE = (
+    "tasks",
+    "tasks_live",
+    "tasks_dead",
+    "tasks_completed",
+    "tasks_ended",
+    "task_list",
+    "executions",
+    "executions_kept",
+    "task_executions",
+    "queues",
+    "task_types",
+    "workers",
+    "leases",
+    "schedules",
+    "schedule_runs",
+    "rate_windows",
+    "task_stats",
+    "audit_log",
+)
+READER_TABLES: Mapping[str, Mapping[str, Columns]] = {
+    **SCHEMA_TABLES,
+    **dict.fromkeys(READABLE, READ),
+    "api_keys": {"SELECT": API_KEY_COLUMNS},
+}
+# A view reads its tables with its owner's rights, but calls its functions with those of who asks.
+READER_FUNCTIONS = (
+    *SCHEMA_FUNCTIONS,
+    "task_status",
+    "find_task",
+    "read_task",
+    "task_attempts",
+    "shown_state",
+    "effective_max_attempts",
+    "effective_timeout",
+    "duration_bounds",
+    "duration_bucket",
+)
+
+ROLES = (
+    Role(
+        name="taskflow_producer",
+        purpose="creates tasks, and sees and cancels its own",
+        tables={**SCHEMA_TABLES, "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": ("id",)}},
+        functions=PRODUCER_FUNCTIONS,
+    ),
+    Role(
+        name="taskflow_worker",
+        purpose="runs tasks, and the loops of the leader; its handlers may create tasks",
+        tables={
+            **SCHEMA_TABLES,
+            "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": EVERY_COLUMN},
+            **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules", "task_stats"), READ),
+        },
+        functions=(*PRODUCER_FUNCTIONS, *WORKER_FUNCTIONS, *LEADER_FUNCTIONS),
+    ),
+    Role(
+        name="taskflow_reader",
+        purpose="reads everything but the hashes of API keys and stored answers",
+        tables=READER_TABLES,
+        functions=READER_FUNCTIONS,
+    ),
+    Role(
+        name="taskflow_operator",
+        purpose="reads, cancels and retries every task, and changes queues, schedules and what workers shall do",
+        tables={
+            **READER_TABLES,
+            "queues": WRITE,
+            "schedules": WRITE,
+            "workers": {"SELECT": EVERY_COLUMN, "UPDATE": ("state",)},
+            "audit_log": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN},
+        },
+        functions=(*READER_FUNCTIONS, "cancel", "retry_task", "ring"),
+    ),
+)
+
+# Called only by other functions, with the rights of the schema's owner, or by triggers.
+INTERNAL_FUNCTIONS = (
+    "check_enqueue_options",
+    "end_attempt",
+    "is_operator",
+    "retry_delay",
+    "ring_on_insert",
+)
