@@ -1,0 +1,68 @@
+"""The leader's loops put together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from datetime import timedelta
+
+from taskflow.leader.expiry import Expiry
+from taskflow.leader.lease import Lease
+from taskflow.leader.looper import Looper
+from taskflow.leader.partitions import Partitions
+from taskflow.leader.rescuer import Rescuer
+from taskflow.leader.retention import Retention
+from taskflow.leader.statistics import Statistics
+from taskflow.settings import Settings
+
+MOST_LEASE_SECONDS = 15.0
+
+
+class Leader:
+    """Stands for election in the background, and runs the loops while it leads.
+
+    One that leads has two connections: one for the loops of short statements, one for partitions and retention, which
+    may have to wait for a reader. One that does not has none but for a moment every few seconds.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._lease = Lease(holder, min(MOST_LEASE_SECONDS, settings.heartbeat_timeout / 2))
+        keep = {
+            "tasks_completed": timedelta(seconds=settings.retention_completed),
+            "tasks_ended": timedelta(seconds=settings.retention_ended),
+            "executions": timedelta(seconds=settings.retention_executions),
+        }
+        self._loopers = (
+            Looper(
+                "leader",
+                settings.database_url,
+                [self._lease, Rescuer(settings.heartbeat_timeout), Statistics(), Expiry()],
+            ),
+            Looper(
+                "retention",
+                settings.database_url,
+                [Partitions(), Retention(keep)],
+                wanted=lambda: self._lease.held,
+            ),
+        )
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process is the leader at this moment."""
+        return self._lease.held
+
+    def start(self) -> None:
+        """Begin; returns at once, also when no database can be reached."""
+        for looper in self._loopers:
+            looper.start()
+
+    def stop(self, timeout: float = 2.0) -> bool:
+        """End within `timeout` seconds and give the lease back. False if something would not end in time."""
+        deadline = time.monotonic() + timeout
+        for looper in self._loopers:
+            looper.ask_to_stop()
+        ended = [looper.stop(max(0.0, deadline - time.monotonic())) for looper in reversed(self._loopers)]
+        return all(ended)

@@ -1,0 +1,175 @@
+"""The tiny engine under the leader's loops: one thread, one connection, and loops that take turns on it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from taskflow.errors import TaskflowError
+from taskflow.store.connection import connect
+from taskflow.telemetry import get_logger
+
+Connection = psycopg.Connection[Any]
+
+log = get_logger("leader")
+
+LOOK_UP_SECONDS = 0.5  # how soon a waiting thread notices that it is not wanted any more
+CANCEL_EVERY_SECONDS = 0.1
+MOST_BACKOFF_SECONDS = 60.0
+MOST_RECONNECT_SECONDS = 10.0
+
+
+class Loop:
+    """Something to be done again and again; all of it must be safe to be done by two at once."""
+
+    name: str
+
+    def begin(self, connection: Connection) -> None:
+        """A new connection: forget what was seen through the last one."""
+
+    def work(self, connection: Connection) -> float:
+        """One round, of seconds at most. Returns how many seconds to wait before the next.
+
+        Raises `Pause` to have the connection closed meanwhile. Any other error is logged, and the round repeated with
+        a growing pause; an error that has cost the connection brings a new one.
+        """
+        raise NotImplementedError
+
+    def end(self, connection: Connection) -> None:
+        """The connection is about to be closed in peace: give back what would otherwise be held on to."""
+
+
+class Pause(Exception):
+    """Raised by a loop: close the connection, begin anew after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"pause of {seconds} s")
+        self.seconds = seconds
+
+
+class Fatal(Exception):
+    """Raised by a loop without which the others must not go on: give the connection up."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """When a loop is due next, and how often in a row it has failed."""
+
+    loop: Loop
+    due: float
+    failures: int = 0
+
+
+class Looper:
+    """Runs `loops` in turn, in a thread and on a connection of its own, as long as `wanted()` says so."""
+
+    def __init__(
+        self, name: str, dsn: str, loops: Sequence[Loop], *, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._name = name
+        self._dsn = dsn
+        self._loops = loops
+        self._wanted = wanted
+        self._stopping = threading.Event()
+        self._connection: Connection | None = None
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"taskflow {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Begin to end; returns at once."""
+        self._stopping.set()
+
+    def stop(self, timeout: float) -> bool:
+        """End within `timeout` seconds, running statements are cancelled. False if the thread is still busy then."""
+        self.ask_to_stop()
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(CANCEL_EVERY_SECONDS)
+            self._cancel_statement()
+        return not self._thread.is_alive()
+
+    def _cancel_statement(self) -> None:
+        connection = self._connection
+        if connection is not None and self._thread.is_alive():
+            with contextlib.suppress(psycopg.Error):  # it could not be told to stop; it is asked again, or left behind
+                connection.cancel_safe(timeout=1.0)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._stopping.wait(self._session() if self._wanted() else LOOK_UP_SECONDS)
+
+    def _session(self) -> float:
+        """One connection from its beginning to its end. Returns how many seconds to wait before the next."""
+        try:
+            with connect(self._dsn, name=self._name, prepare_threshold=None) as connection:
+                self._connection = connection
+                self._take_turns(connection)
+            return 0.0
+        except Pause as pause:
+            self._failures = 0
+            return pause.seconds
+        except Exception as error:  # noqa: BLE001  (whatever it is: it is logged, and the thread goes on)
+            if self._stopping.is_set():
+                return 0.0
+            self._failures += 1
+            delay = _backoff(self._failures, MOST_RECONNECT_SECONDS)
+            _log_failure("leader_interrupted", error, connection=self._name, retry_in_seconds=round(delay, 1))
+            return delay
+        finally:
+            self._connection = None
+
+    def _take_turns(self, connection: Connection) -> None:
+        for loop in self._loops:
+            loop.begin(connection)
+        turns = [Turn(loop, time.monotonic()) for loop in self._loops]
+        try:
+            while not self._stopping.is_set() and self._wanted():
+                turn = min(turns, key=lambda item: item.due)
+                wait = turn.due - time.monotonic()
+                if wait > 0:
+                    self._stopping.wait(min(wait, LOOK_UP_SECONDS))
+                else:
+                    turn.due = time.monotonic() + self._work(turn, connection)
+        finally:
+            if not connection.closed:
+                for loop in self._loops:
+                    loop.end(connection)
+
+    def _work(self, turn: Turn, connection: Connection) -> float:
+        try:
+            delay = turn.loop.work(connection)
+        except (Pause, Fatal):
+            raise
+        except Exception as error:
+            if connection.closed or isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or self._stopping.is_set():
+                raise
+            turn.failures += 1
+            delay = _backoff(turn.failures, MOST_BACKOFF_SECONDS)
+            _log_failure("leader_loop_failed", error, loop=turn.loop.name, retry_in_seconds=round(delay, 1))
+            return delay
+        turn.failures = self._failures = 0
+        return delay
+
+
+def _backoff(failures: int, most: float) -> float:
+    """Seconds: doubling from half a second up to `most`, of which a random quarter is taken off."""
+    return float(min(most, 0.5 * 2 ** min(failures - 1, 20)) * random.uniform(0.75, 1.0))
+
+
+def _log_failure(event: str, error: Exception, **fields: Any) -> None:
+    """Log with the reason; with the traceback only what is not explained by the database's own words."""
+    cause = error.__cause__ if isinstance(error, Fatal) and isinstance(error.__cause__, Exception) else error
+    expected = isinstance(cause, psycopg.Error | TaskflowError)
+    reason = str(cause).strip() or type(cause).__name__
+    log.warning(event, reason=reason, exc_info=None if expected else cause, **fields)

@@ -1,0 +1,88 @@
+"""The rescuer: finds workers that are dead, and gives their tasks back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from taskflow.leader.looper import Connection, Loop, log
+from taskflow.store import rescue
+
+ROUND_SECONDS = 2.0  # then the lease and the next look come first
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The heartbeat of a worker (None: it has no row), and since when, on this process's clock, it has been that."""
+
+    heartbeat: int | None
+    since: float
+
+
+class Rescuer(Loop):
+    """A worker is dead when this very rescuer has seen its heartbeat unchanged for `timeout` seconds.
+
+    The heartbeat is a counter and the time is this process's own monotonic clock, so no jump of any wall clock kills
+    anybody. Nor does an outage, which workers and rescuer share: whatever interrupts the looking (a lost connection, a
+    statement that hung, this process being stopped) starts the time of all anew, since nobody can tell what the workers
+    could do meanwhile. Worker ids on running tasks that have no row in workers are watched in the same way.
+    """
+
+    name = "rescue"
+
+    def __init__(self, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout = timeout
+        self._interval = min(5.0, timeout / 6)
+        self._longest_gap = timeout / 2
+        self._clock = clock
+        self._seen: dict[int, Sighting] = {}
+        self._looked_at = float("-inf")
+
+    def begin(self, connection: Connection) -> None:
+        self._seen = {}
+
+    def work(self, connection: Connection) -> float:
+        deadline = self._clock() + ROUND_SECONDS
+        for worker_id in self._look(connection):
+            if not self._rescue(connection, worker_id, deadline):
+                return 0.0
+        return self._interval
+
+    def _look(self, connection: Connection) -> list[int]:
+        """Look at all workers; returns the ids of the dead."""
+        asked = self._clock()
+        observed = rescue.observe(connection)
+        now = self._clock()
+        if now - self._looked_at > self._longest_gap:
+            self._seen = {}
+        self._looked_at = now
+        self._seen = {
+            worker_id: known
+            if (known := self._seen.get(worker_id)) and known.heartbeat == heartbeat
+            else Sighting(heartbeat, now)
+            for worker_id, heartbeat in observed.items()
+        }
+        return [worker_id for worker_id, sighting in self._seen.items() if asked - sighting.since >= self._timeout]
+
+    def _rescue(self, connection: Connection, worker_id: int, deadline: float) -> bool:
+        """Take every task from a dead worker, and its row with the last; False if the time was up before."""
+        sighting = self._seen[worker_id]
+        rescued, batch = 0, rescue.BATCH
+        try:
+            while batch == rescue.BATCH and self._clock() < deadline:
+                batch = rescue.rescue(connection, worker_id, sighting.heartbeat)
+                rescued += batch
+        except psycopg.errors.LockNotAvailable as error:
+            # Somebody holds one of its rows in an open transaction: the others first, this one at the next look.
+            log.info("rescue_waits_for_lock", worker_id=worker_id, reason=str(error).strip())
+            return True
+        log.warning(
+            "worker_lost",
+            worker_id=worker_id,
+            silent_seconds=round(self._clock() - sighting.since, 1),
+            tasks_rescued=rescued,
+        )
+        return batch < rescue.BATCH
