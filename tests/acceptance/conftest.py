@@ -1,0 +1,44 @@
+"""Fixtures over tests/acceptance/support.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.support import Gate, Process, Processes, Server
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """The processes of this test; none outlives it."""
+    own = Processes(tmp_path)
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def start_worker(processes: Processes) -> Callable[..., Process]:
+    """`start_worker(dsn, "--queues", "mail", env={...})`, see `Processes.start_worker`."""
+    return processes.start_worker
+
+
+@pytest.fixture
+def start_server(processes: Processes) -> Callable[..., Server]:
+    """`start_server(dsn).url`, see `Processes.start_server`."""
+    return processes.start_server
+
+
+@pytest.fixture
+def wait_until(processes: Processes) -> Callable[..., object]:
+    """`wait_until(lambda: ..., timeout=30)`, see `Processes.wait_until`; a failure shows the logs of all processes."""
+    return processes.wait_until
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate that holds tasks of the types `blocking` and `async_wait` until `gate.open()`."""
+    closed = Gate(tmp_path)
+    yield closed
+    closed.open()

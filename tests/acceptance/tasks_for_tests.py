@@ -1,0 +1,105 @@
+"""The task types of the acceptance tests; `start_worker` imports them into its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from typing import Any
+
+from taskflow import Context, task
+
+
+@task("noop")
+def noop(payload: dict[str, Any]) -> None:
+    """Nothing."""
+
+
+@task("record")
+def record(payload: dict[str, Any], context: Context) -> None:
+    """Append "task attempt" to the file `payload["file"]`: what a handler did, whatever its queue says about it."""
+    with open(payload["file"], "a") as file:
+        file.write(f"{context.task_id} {context.attempt}\n")
+
+
+@task("slow")
+def slow(payload: dict[str, Any]) -> None:
+    """Take `seconds` (0.05 by default) in a thread."""
+    time.sleep(payload.get("seconds", 0.05))
+
+
+@task("kill_self")
+def kill_self(payload: dict[str, Any]) -> None:
+    """Take its worker process along."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("bad_result")
+def bad_result(payload: dict[str, Any]) -> str:
+    """Return what PostgreSQL cannot store."""
+    return "\u0000"
+
+
+@task("spin")
+def spin(payload: dict[str, Any]) -> None:
+    """Use the processor for `seconds` (0.1 by default) in a thread."""
+    _spin(payload)
+
+
+@task("spin_apart", isolation="process")
+def spin_apart(payload: dict[str, Any]) -> None:
+    """The same in a process of its own, which can be killed."""
+    _spin(payload)
+
+
+def _spin(payload: dict[str, Any]) -> None:
+    deadline = time.perf_counter() + payload.get("seconds", 0.1)
+    while time.perf_counter() < deadline:
+        pass
+
+
+@task("blocking")
+def blocking(payload: dict[str, Any], context: Context) -> dict[str, int]:
+    """Wait at the test's gate in a thread, deaf to everything else."""
+    with open(payload["gate"]) as gate:
+        _mark("arrived", payload, context)
+        fcntl.flock(gate, fcntl.LOCK_SH)
+    return {"attempt": context.attempt}
+
+
+@task("async_wait")
+async def async_wait(payload: dict[str, Any], context: Context) -> dict[str, int]:
+    """Wait at the test's gate in the event loop; a cancellation leaves a mark."""
+    with open(payload["gate"]) as gate:
+        _mark("arrived", payload, context)
+        try:
+            while not _passes(gate.fileno()):
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            _mark("cancelled", payload, context)
+            raise
+    return {"attempt": context.attempt}
+
+
+@task("until_cancelled")
+def until_cancelled(payload: dict[str, Any], context: Context) -> None:
+    """Run in a thread until the task is cancelled, leave a mark and end as cancelled."""
+    _mark("arrived", payload, context)
+    while not context.cancelled:
+        time.sleep(0.01)
+    _mark("cancelled", payload, context)
+    context.heartbeat()
+
+
+def _passes(gate: int) -> bool:
+    try:
+        fcntl.flock(gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _mark(kind: str, payload: dict[str, Any], context: Context) -> None:
+    open(f"{payload['gate']}-{kind}-{context.task_id}-{context.attempt}", "w").close()
