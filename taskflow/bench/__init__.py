@@ -1,0 +1,1 @@
+"""`taskflow bench`: one module a benchmark, each a ratio measured in turn with a baseline in the same run."""
