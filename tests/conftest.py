@@ -35,10 +35,13 @@ TEST_SETTINGS = {
     "max_connections": "200",
     "max_prepared_transactions": "10",
     "shared_buffers": "128MB",
-    "max_wal_size": "4GB",
+    "max_wal_size": "512MB",
     "log_min_messages": "log",
 }
 PRIVATE_SETTINGS = {"max_connections": "200", "max_prepared_transactions": "10"}
+PREFIX = "taskflow-test-"
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 2 * 1024**3  # bytes free; containers often have no more than 64 MB there
 _numbers = itertools.count(1)
 
 ClusterFactory = Callable[..., Cluster]
@@ -72,7 +75,9 @@ def pg_bin(pytestconfig: pytest.Config) -> str | None:
 @pytest.fixture(scope="session")
 def cluster(pg_bin: str | None) -> Iterator[Cluster]:
     """The server of this session (one in each xdist worker): fast, and shared by all tests."""
-    with _temporary_directory() as directory, Cluster(directory, pg_bin, settings=TEST_SETTINGS) as server:
+    # A database is 800 files: made in 25 ms in memory, in 400 ms on a common disk.
+    parent = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY else None
+    with _temporary_directory(parent) as directory, Cluster(directory, pg_bin, settings=TEST_SETTINGS) as server:
         yield server
 
 
@@ -144,11 +149,30 @@ def _database(server: NoopExecutor | SimpleNamespace, template: str | None) -> I
 
 
 @contextlib.contextmanager
-def _temporary_directory() -> Iterator[Path]:
+def _temporary_directory(parent: Path | None = None) -> Iterator[Path]:
     """A directory with a path short enough for sockets, and open to the user that a server started by root runs as."""
-    directory = Path(tempfile.mkdtemp(prefix="taskflow-"))
+    parent = parent or Path(tempfile.gettempdir())
+    _remove_what_dead_sessions_left(parent)
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
     directory.chmod(0o711)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_what_dead_sessions_left(parent: Path) -> None:
+    for directory in parent.glob(f"{PREFIX}*-*"):
+        session = directory.name.removeprefix(PREFIX).split("-")[0]
+        if session.isdigit() and not _is_alive(int(session)):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
