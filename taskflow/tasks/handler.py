@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, get_args
 
 from taskflow.errors import RegistrationError
 from taskflow.tasks.context import Context
 from taskflow.tasks.limits import check_max_attempts, check_queue, check_type, priority_of, seconds_of
-from taskflow.tasks.payload import PayloadModel
+from taskflow.tasks.payload import PayloadModel, encode_payload
 from taskflow.tasks.retry import RetryPolicy, Strategy
 
 Isolation = Literal["thread", "process"]
@@ -101,6 +101,10 @@ class Handler(Generic[PayloadT, P, R]):
     def parse(self, payload: dict[str, Any]) -> PayloadT:
         """The stored payload as the object that the function takes. Raises `InvalidPayload` if it does not fit."""
         return typing.cast(PayloadT, payload if self._model is None else self._model.parse(payload, self.type))
+
+    def encode(self, payload: PayloadT | Mapping[str, Any]) -> bytes:
+        """The payload as the JSON to store, checked as it will be at run. Raises `InvalidPayload`, `InvalidTask`."""
+        return encode_payload(payload, self.type) if self._model is None else self._model.encode(payload, self.type)
 
     def payload_schema(self) -> dict[str, Any] | None:
         """The JSON Schema (2020-12) of the payload; None if any object will do."""

@@ -18,14 +18,14 @@ _PRIORITIES = {level.name.lower(): level for level in Priority}
 def check_type(value: object) -> str:
     """A task type: 1 to 200 characters, no NUL."""
     if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value:
-        raise ValueError(f"type must be a text of 1 to 200 characters, not {value!r}")
+        raise ValueError(f"type must be a text of 1 to 200 characters, not {value!r:.250}")
     return value
 
 
 def check_queue(value: object) -> str:
     """A queue's name: 1 to 100 letters, digits and ``. - _ :``."""
     if not isinstance(value, str) or not _QUEUE.fullmatch(value):
-        raise ValueError(f"queue must be 1 to 100 letters, digits or any of . - _ : (got {value!r})")
+        raise ValueError(f"queue must be 1 to 100 letters, digits or any of . - _ : (got {value!r:.150})")
     return value
 
 
@@ -38,6 +38,13 @@ def priority_of(value: object) -> Priority:
     raise ValueError(f"priority must be 0 to 3 or one of {', '.join(_PRIORITIES)}, not {value!r}")
 
 
+def check_key(value: object, name: str) -> str:
+    """A unique or concurrency key: 1 to 500 characters, no NUL."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 500 or "\x00" in value:
+        raise ValueError(f"{name} must be a text of 1 to 500 characters without NUL, not {value!r:.200}")
+    return value
+
+
 def check_max_attempts(value: object) -> int | None:
     """1 to 1000 attempts; None: as the queue says."""
     if value is None:
@@ -47,14 +54,14 @@ def check_max_attempts(value: object) -> int | None:
     raise ValueError(f"max_attempts must be a whole number from 1 to 1000, not {value!r}")
 
 
-def seconds_of(value: object, name: str, *, positive: bool = False) -> float | None:
-    """A duration given as seconds or a timedelta, at most 30 days; None stays None."""
+def seconds_of(value: object, name: str, *, positive: bool = False, most: float = MAX_TIMEOUT_SECONDS) -> float | None:
+    """A duration given as seconds or a timedelta, at most `most` (30 days); None stays None."""
     if value is None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds <= MAX_TIMEOUT_SECONDS:
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds <= most:
         enough = seconds > 0 if positive else seconds >= 0
         if enough:  # NaN is not
             return float(seconds)
-    least = "more than 0" if positive else "0"
-    raise ValueError(f"{name} must be from {least} seconds to 30 days, as a number or a timedelta, not {value!r}")
+    least = "more than 0" if positive else "at least 0"
+    raise ValueError(f"{name} must be {least} and at most {most:.0f} seconds, a number or a timedelta, not {value!r}")

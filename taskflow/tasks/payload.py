@@ -6,7 +6,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Iterator, Mapping, MutableMapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,9 +14,13 @@ import orjson
 from taskflow.errors import FieldProblem, InvalidPayload, InvalidTask
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from _typeshed import DataclassInstance
+    from pydantic import BaseModel, TypeAdapter, ValidationError
+
+    PayloadLike = Mapping[str, Any] | BaseModel | DataclassInstance
 
 PLAIN = (Any, object, dict, Mapping, MutableMapping, typing.Dict, typing.Mapping)  # noqa: UP006
+MAX_DEPTH = 250  # what orjson writes
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -36,13 +40,31 @@ def encode_json(value: Any, what: str = "payload") -> bytes:
     return encoded
 
 
+def encode_payload(payload: Any, type: str) -> bytes:
+    """The JSON to store for a payload of a type whose model is not known here: a mapping, or a model's instance."""
+    if isinstance(payload, dict):
+        return encode_json(payload)
+    if isinstance(payload, Mapping):
+        return encode_json(dict(payload))
+    if _is_object_type(payload.__class__):
+        return _model_of(payload.__class__).encode(payload, type)
+    raise InvalidTask(f"payload must be a mapping, a pydantic model or a dataclass instance, not {payload!r:.200}")
+
+
+@lru_cache(maxsize=1000)
+def _model_of(annotation: Any) -> PayloadModel:
+    return PayloadModel(annotation)
+
+
 def _at(pointer: str) -> str:
     return f" at {pointer}" if pointer else ""
 
 
-def _problems(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+def _problems(value: Any, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Where a value is no JSON, as pairs of JSON pointer and reason; the slow way, for error messages."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if depth > MAX_DEPTH:
+        yield f"{pointer[:60]}...", f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
+    elif isinstance(value, float) and not math.isfinite(value):
         yield pointer, f"{value} is no JSON number"
     elif isinstance(value, str) and "\x00" in value:
         yield pointer, "PostgreSQL cannot store the character NUL (\\u0000)"
@@ -51,14 +73,14 @@ def _problems(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
             if not isinstance(key, str):
                 yield pointer, f"the key {key!r} is no text"
             else:
-                yield from _problems(key, pointer)
-                yield from _problems(item, f"{pointer}/{_escape(key)}")
+                yield from _problems(key, pointer, depth + 1)
+                yield from _problems(item, f"{pointer}/{_escape(key)}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _problems(item, f"{pointer}/{index}")
+            yield from _problems(item, f"{pointer}/{index}", depth + 1)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from _problems(getattr(value, field.name), f"{pointer}/{_escape(field.name)}")
+            yield from _problems(getattr(value, field.name), f"{pointer}/{_escape(field.name)}", depth + 1)
     else:
         try:
             orjson.dumps(value)

@@ -1,0 +1,119 @@
+"""Running the client's statements on a connection, and the pool of its own. `connections.py` is made from this file."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool
+
+from taskflow.client.foreign import (
+    below_async_sqlalchemy,
+    bound,
+    is_async_sqlalchemy,
+    refuse,
+    sqlalchemy_errors_translated,
+)
+from taskflow.store.client_statements import Operation
+from taskflow.store.connection import connect_async, connection_parameters, errors_translated
+
+if TYPE_CHECKING:
+    from taskflow.client.foreign import AnyAsyncConnection
+
+Answer = TypeVar("Answer")
+POOL_TIMEOUT_SECONDS = 10.0
+
+
+async def execute(connection: AnyAsyncConnection, operation: Operation[Answer]) -> Answer:
+    """Run a statement on a connection, in whatever transaction it is in; never commits."""
+    if isinstance(connection, psycopg.AsyncConnection):
+        # A cursor of our own: the connection's factories make what its owner likes.
+        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+        with errors_translated():
+            await cursor.execute(operation.sql, operation.parameters)
+            rows = await cursor.fetchall()
+        return operation.decode(rows)
+    if is_async_sqlalchemy(connection):
+        with sqlalchemy_errors_translated():
+            result = await connection.execute(*bound(operation))
+            found = [tuple(row) for row in result.all()]
+        return operation.decode(found)
+    raise refuse(connection)
+
+
+async def execute_together(connection: AnyAsyncConnection, operations: list[Operation[Answer]]) -> list[Answer]:
+    """Run statements, all or none: in the transaction that is open, else in one of their own (autocommit)."""
+    async with together(connection, len(operations)):
+        return [await execute(connection, operation) for operation in operations]
+
+
+def together(connection: AnyAsyncConnection, statements: int) -> AbstractAsyncContextManager[Any]:
+    """A transaction for statements on a connection that would commit each by itself; nothing on any other."""
+    commits_each = (
+        isinstance(connection, psycopg.AsyncConnection)
+        and connection.autocommit
+        and connection.info.transaction_status == TransactionStatus.IDLE
+    )
+    if commits_each and statements > 1:
+        return connection.transaction()  # type: ignore[union-attr]
+    return nullcontext()
+
+
+async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> int:
+    """Send rows by COPY, all or none, and count them."""
+    driver = await driver_connection(connection)
+    count = 0
+    with errors_translated():
+        async with together(driver, 2):
+            cursor = psycopg.AsyncCursor(driver)
+            for statement, rows in statements:
+                async with cursor.copy(statement.encode()) as stream:
+                    for row in rows:
+                        await stream.write_row(row)
+                count += len(rows)
+    return count
+
+
+async def driver_connection(connection: AnyAsyncConnection) -> psycopg.AsyncConnection[Any]:
+    """The psycopg connection itself, or the one below SQLAlchemy's."""
+    if isinstance(connection, psycopg.AsyncConnection):
+        return connection
+    if not is_async_sqlalchemy(connection):
+        raise refuse(connection)
+    # SQLAlchemy must know that its transaction has begun, or it would not commit what went past it.
+    await execute(connection, Operation("SELECT 1", (), len))
+    return await below_async_sqlalchemy(connection)
+
+
+async def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> AsyncConnectionPool[Any]:
+    """A pool that is open. Raises at once, with the reason, if no connection can be made."""
+    # The pool would try for half a minute, and keep the reason for its log.
+    await (await connect_async(dsn, name="client")).close()
+    pool = AsyncConnectionPool(
+        kwargs={**connection_parameters(dsn, "client"), "autocommit": True, "prepare_threshold": prepare_threshold},
+        min_size=1,
+        max_size=size,
+        num_workers=1,
+        timeout=POOL_TIMEOUT_SECONDS,
+        check=_check,
+        name="taskflow client",
+        open=False,
+    )
+    await pool.open()
+    return pool
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Before a connection is lent: something to read on an idle one means that the server has closed it.
+
+    Asking the server each time would cost a round trip, and a request on a dead one could not simply be repeated.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)

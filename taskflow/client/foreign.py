@@ -1,0 +1,127 @@
+"""Connections that the caller brings: which kinds there are, and SQLAlchemy's way to run a statement.
+
+SQLAlchemy is asked about only if the program has imported it, and its own API runs the statement, so that any of its
+drivers will do and its transaction knows of the work.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import psycopg
+
+from taskflow.errors import DatabaseUnavailable
+from taskflow.store.client_statements import Operation
+from taskflow.store.connection import translate
+
+if TYPE_CHECKING:
+    from sqlalchemy import TextClause
+
+    # What `connection=` takes.
+    from sqlalchemy.engine import Connection as SqlalchemyConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection as SqlalchemyAsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
+
+    AnyConnection = psycopg.Connection[Any] | SqlalchemyConnection | Session | scoped_session[Any]
+    AnyAsyncConnection = (
+        psycopg.AsyncConnection[Any] | SqlalchemyAsyncConnection | AsyncSession | async_scoped_session[Any]
+    )
+
+PsycopgConnection = TypeVar("PsycopgConnection", psycopg.Connection[Any], psycopg.AsyncConnection[Any])
+_KINDS = (("sqlalchemy.engine", "Connection"), ("sqlalchemy.orm", "Session"), ("sqlalchemy.orm", "scoped_session"))
+_ASYNC_KINDS = tuple(
+    ("sqlalchemy.ext.asyncio", name) for name in ("AsyncConnection", "AsyncSession", "async_scoped_session")
+)
+
+
+def is_sqlalchemy(connection: object) -> bool:
+    """Whether it is a Connection or a (scoped) Session of SQLAlchemy."""
+    return _is_one_of(connection, _KINDS)
+
+
+def is_async_sqlalchemy(connection: object) -> bool:
+    """Whether it is an AsyncConnection or an AsyncSession of SQLAlchemy."""
+    return _is_one_of(connection, _ASYNC_KINDS)
+
+
+def _is_one_of(connection: object, kinds: tuple[tuple[str, str], ...]) -> bool:
+    loaded = ((sys.modules.get(module), name) for module, name in kinds)
+    return any(module is not None and isinstance(connection, getattr(module, name)) for module, name in loaded)
+
+
+def refuse(connection: object) -> TypeError:
+    """The error for a connection that the client called cannot use."""
+    if isinstance(connection, psycopg.AsyncConnection) or is_async_sqlalchemy(connection):
+        return TypeError(f"{connection!r} is asynchronous: use AsyncClient, or `await handler.enqueue_async(...)`")
+    if isinstance(connection, psycopg.Connection) or is_sqlalchemy(connection):
+        return TypeError(f"{connection!r} is synchronous: use Client, or `handler.enqueue(...)`")
+    return TypeError(
+        f"connection must be a psycopg connection or a SQLAlchemy Connection or Session, not {connection!r}"
+    )
+
+
+@functools.lru_cache(maxsize=100)
+def _text(sql: str) -> TextClause:
+    from sqlalchemy import text
+
+    first, *rest = sql.split("%s")
+    return text(first + "".join(f":p{number}{part}" for number, part in enumerate(rest)))
+
+
+def bound(operation: Operation[Any]) -> tuple[TextClause, dict[str, Any]]:
+    """A statement and its parameters as SQLAlchemy takes them."""
+    return _text(operation.sql), {f"p{number}": value for number, value in enumerate(operation.parameters)}
+
+
+@contextmanager
+def sqlalchemy_errors_translated() -> Iterator[None]:
+    """Errors of the database leave this block as errors of taskflow, SQLAlchemy's as their cause."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error.orig}") from error
+        original = error.orig
+        if not isinstance(original, psycopg.Error):
+            original = cast(psycopg.Error, _OtherDriversError(original))
+        raise translate(original) from error
+
+
+class _OtherDriversError:
+    """An error of psycopg2, whose diagnostics have the same names, as `translate` reads it."""
+
+    def __init__(self, original: Any) -> None:
+        self._original = original
+        self.sqlstate: str | None = getattr(original, "pgcode", None)
+        self.diag: Any = getattr(original, "diag", psycopg.Error().diag)
+
+    def __str__(self) -> str:
+        return str(self._original)
+
+
+def below_sqlalchemy(connection: Any) -> psycopg.Connection[Any]:
+    """The driver's connection below SQLAlchemy's, for COPY. Raises `TypeError` if it is not psycopg's."""
+    holder = connection.connection() if callable(connection.connection) else connection  # a session, or a connection
+    return _psycopg(holder.connection.driver_connection, psycopg.Connection)
+
+
+async def below_async_sqlalchemy(connection: Any) -> psycopg.AsyncConnection[Any]:
+    """The same for asyncio."""
+    holder = connection if hasattr(connection, "get_raw_connection") else await connection.connection()
+    return _psycopg((await holder.get_raw_connection()).driver_connection, psycopg.AsyncConnection)
+
+
+def _psycopg(driver_connection: object, kind: type[PsycopgConnection]) -> PsycopgConnection:
+    if not isinstance(driver_connection, kind):
+        raise TypeError(
+            "COPY needs psycopg 3 (postgresql+psycopg://) below SQLAlchemy, not "
+            f"{type(driver_connection).__module__}; enqueue_many works with any driver"
+        )
+    return driver_connection

@@ -1,0 +1,111 @@
+"""What both clients do before and after they talk to the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import orjson
+
+from taskflow.errors import InvalidTask, SettingsError, WaitTimeout
+from taskflow.tasks.new_task import Enqueued, NewTask
+
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What a client needs of the settings."""
+
+    dsn: str
+    max_payload_bytes: int
+
+    def required_dsn(self) -> str:
+        """The connection string. Raises `SettingsError` if none was given: only now, for none may be needed."""
+        if not self.dsn:
+            raise SettingsError(["DATABASE_URL: not set; set it, or give Client(dsn) a connection string"])
+        return self.dsn
+
+
+def client_settings(dsn: str | None, max_payload_bytes: int | None) -> ClientSettings:
+    """The given values, and for None those of the environment. Raises `SettingsError`."""
+    from taskflow import settings  # pydantic takes longer to import than everything else here
+
+    loaded = settings.load(database_url=dsn, max_payload_bytes=max_payload_bytes)
+    return ClientSettings(loaded.database_url, loaded.max_payload_bytes)
+
+
+def check_size(task: NewTask, limits: ClientSettings) -> None:
+    """Raise `InvalidTask` for a payload that is too long."""
+    _check_size(task.encoded_payload, limits)
+
+
+def _check_size(encoded: bytes, limits: ClientSettings) -> None:
+    if len(encoded) > limits.max_payload_bytes:
+        raise InvalidTask(
+            f"the payload has {len(encoded)} bytes as JSON, more than the {limits.max_payload_bytes} allowed "
+            "(TASKFLOW_MAX_PAYLOAD_BYTES): store what is large elsewhere, and enqueue where it is"
+        )
+
+
+def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> Iterator[NewTask]:
+    """Tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is wrong."""
+    for number, given in enumerate(tasks):
+        try:
+            task = given if isinstance(given, NewTask) else _from_mapping(given)
+            check_size(task, limits)
+        except InvalidTask as error:
+            error.args = (f"task {number}: {error.args[0]}",)
+            raise
+        yield task
+
+
+def _from_mapping(given: Any) -> NewTask:
+    if not isinstance(given, Mapping):
+        raise InvalidTask(f"a task is a NewTask or a mapping, not {given!r:.200}")
+    if "type" not in given:
+        raise InvalidTask("it has no type")
+    return NewTask(**given)
+
+
+def in_order(answers: list[list[tuple[int, Enqueued]]], count: int) -> list[Enqueued]:
+    """The answers of enqueue_many in the order in which the tasks were given."""
+    found: list[Enqueued | None] = [None] * count
+    for answer in answers:
+        for place, enqueued in answer:
+            found[place] = enqueued
+    return cast(list[Enqueued], found)
+
+
+def retry_options(id: int, payload: Any, limits: ClientSettings, **options: Any) -> dict[str, Any]:
+    """The options of taskflow.retry_task, checked like those of a new task."""
+    checked = NewTask("retry", payload, **options)
+    check_size(checked, limits)
+    if payload is not None:
+        return {"payload": orjson.Fragment(checked.encoded_payload), **checked.fields}
+    return checked.fields
+
+
+class WaitSchedule:
+    """When to look again: 10 ms at first, half as long again each time, at most half a second."""
+
+    def __init__(self, id: int, timeout: float | timedelta | None) -> None:
+        self._id = id
+        self._timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self._started = time.monotonic()
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def next_pause(self, state: str) -> float:
+        """Seconds to sleep. Raises `WaitTimeout` when the time is up; `state` is for its message."""
+        pause = self._pause
+        self._pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        if self._timeout is None:
+            return pause
+        left = self._timeout - (time.monotonic() - self._started)
+        if left <= 0:
+            raise WaitTimeout(f"task {self._id} is {state} after {self._timeout:g} seconds")
+        return min(pause, left)

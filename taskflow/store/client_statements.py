@@ -1,0 +1,205 @@
+"""What the client asks of the database: every statement with its parameters and what its rows mean.
+
+One object a request, made here and nowhere else, so that the synchronous and the asynchronous client cannot differ.
+Placeholders are psycopg's; values that may be NULL are cast, since drivers send those without a type. JSON travels as
+text in both directions, so that the adapters of the caller's connection have no say in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from taskflow.errors import InvalidTask, TaskNotFound
+from taskflow.tasks.execution import Execution
+from taskflow.tasks.new_task import Enqueued, NewTask
+from taskflow.tasks.task import Priority, Task
+
+Row = Sequence[Any]
+Answer = TypeVar("Answer")
+
+MANY_TASKS = 1_000  # a call of enqueue_many
+MANY_BYTES = 16 * 1024 * 1024  # jsonb ends at 256 MiB, and a server's memory before that
+COPY_ROWS = 10_000  # a COPY; the transaction holds all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Answer]):
+    """A statement, its parameters, and the function that reads its rows."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    decode: Callable[[Sequence[Row]], Answer]
+
+
+_ENQUEUE = (
+    "SELECT id, created, state FROM taskflow.enqueue(CAST(%s AS text), CAST(%s AS jsonb), CAST(%s AS text), "
+    "CAST(%s AS integer), CAST(%s AS timestamptz), CAST(%s AS text), CAST(%s AS jsonb))"
+)
+_ENQUEUE_MANY = "SELECT index, id, created, state FROM taskflow.enqueue_many(CAST(%s AS jsonb))"
+_GET = """SELECT id, type, queue, payload::text, priority, state, attempt, failures, max_attempts, timeout, progress,
+    progress_message, result::text, error, metadata::text, tags, unique_key, concurrency_key, worker_id, created_at,
+    created_by, updated_at, run_at, started_at, finished_at, cancel_requested, schedule_id, version
+FROM taskflow.read_task(CAST(%s AS bigint))"""
+_EXECUTIONS = """SELECT task_id, attempt, status, worker_id, started_at, finished_at, error, traceback, logs::text
+FROM taskflow.task_attempts(CAST(%s AS bigint))"""
+_CANCEL = "SELECT taskflow.cancel(CAST(%s AS bigint))"
+_RETRY = "SELECT taskflow.retry_task(CAST(%s AS bigint), CAST(%s AS jsonb))"
+
+
+def enqueue(task: NewTask) -> Operation[Enqueued]:
+    """Create one task."""
+    fields = task.fields
+    options = "{}"
+    if fields:
+        rest = {
+            name: value for name, value in fields.items() if name not in ("queue", "priority", "run_at", "unique_key")
+        }
+        if rest:
+            options = orjson.dumps(rest).decode()
+    parameters = (
+        task.type,
+        task.encoded_payload.decode(),
+        fields.get("queue"),
+        fields.get("priority"),
+        fields.get("run_at"),
+        fields.get("unique_key"),
+        options,
+    )
+    return Operation(_ENQUEUE, parameters, _enqueued)
+
+
+def enqueue_many(tasks: Sequence[NewTask]) -> list[Operation[list[tuple[int, Enqueued]]]]:
+    """Create tasks, for one transaction: operations that answer with the place in `tasks` and what came of it.
+
+    Those with a unique key are in the order of their keys, as within the database's function: two callers with the same
+    keys then wait for each other instead of ending in a deadlock.
+    """
+    places: Iterable[int] = range(len(tasks))
+    if any("unique_key" in task.fields for task in tasks):
+        places = sorted(places, key=lambda place: (tasks[place].type, tasks[place].fields.get("unique_key", "")))
+    return [_many(chunk, rows) for chunk, rows in _chunks(tasks, places)]
+
+
+def _chunks(tasks: Sequence[NewTask], places: Iterable[int]) -> Iterator[tuple[list[int], list[bytes]]]:
+    chunk: list[int] = []
+    rows: list[bytes] = []
+    size = 0
+    for place in places:
+        task = tasks[place]
+        row = orjson.dumps({"type": task.type, "payload": orjson.Fragment(task.encoded_payload), **task.fields})
+        if len(rows) == MANY_TASKS or (rows and size + len(row) > MANY_BYTES):
+            yield chunk, rows
+            chunk, rows, size = [], [], 0
+        chunk.append(place)
+        rows.append(row)
+        size += len(row)
+    if rows:
+        yield chunk, rows
+
+
+def _many(chunk: list[int], rows: list[bytes]) -> Operation[list[tuple[int, Enqueued]]]:
+    def decode(answer: Sequence[Row]) -> list[tuple[int, Enqueued]]:
+        return [(chunk[index], Enqueued(id, created, state)) for index, id, created, state in answer]
+
+    return Operation(_ENQUEUE_MANY, ((b"[" + b",".join(rows) + b"]").decode(),), decode)
+
+
+def get(task_id: int) -> Operation[Task]:
+    """One task as it is now; its decoder raises `TaskNotFound`."""
+    return Operation(_GET, (task_id,), lambda rows: _task(_only(rows, task_id)))
+
+
+def executions(task_id: int) -> Operation[list[Execution]]:
+    """Every attempt of a task, the one under way included, in order."""
+    return Operation(_EXECUTIONS, (task_id,), lambda rows: [_execution(row) for row in rows])
+
+
+def cancel(task_id: int) -> Operation[str]:
+    """Cancel a task; the state after it. Its decoder raises `TaskNotFound`."""
+    return Operation(_CANCEL, (task_id,), lambda rows: _state(rows, task_id))
+
+
+def retry(task_id: int, options: dict[str, Any]) -> Operation[str]:
+    """Make a task that has ended pending again; its state. The decoder raises `TaskNotFound`."""
+    return Operation(_RETRY, (task_id, orjson.dumps(options).decode()), lambda rows: _state(rows, task_id))
+
+
+# What a column that is not given gets, in the text form of COPY: it has no per-row defaults before PostgreSQL 16.
+# 'now' is what PostgreSQL reads as the start of the transaction, which is the column's default.
+_COPY_DEFAULTS: dict[str, Any] = {"queue": "default", "priority": 1, "run_at": "now", "metadata": "{}", "tags": []}
+
+
+def copy(tasks: Iterable[NewTask]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """COPY statements with their rows, for one transaction. Only columns that a chunk's tasks use are named in its
+    statement: the fewer, the faster. Raises `InvalidTask` for what only `taskflow.enqueue` can do.
+    """
+    remaining = iter(tasks)
+    while chunk := list(itertools.islice(remaining, COPY_ROWS)):
+        names = sorted(set().union(*(task.fields for task in chunk)))
+        for name in ("delay", "on_conflict"):
+            if name in names:
+                raise InvalidTask(
+                    f"COPY cannot do {name}: " + ("use run_at" if name == "delay" else "use enqueue_many")
+                )
+        columns = ", ".join(["type", "payload", *names])
+        yield f"COPY taskflow.tasks ({columns}) FROM STDIN", [_copied(task, names) for task in chunk]
+
+
+def _copied(task: NewTask, names: list[str]) -> tuple[Any, ...]:
+    payload = task.encoded_payload.decode()
+    if not names:
+        return task.type, payload
+    fields = task.fields
+    values = (fields.get(name, _COPY_DEFAULTS.get(name)) for name in names)
+    return task.type, payload, *(_text(value) if isinstance(value, orjson.Fragment) else value for value in values)
+
+
+def _text(json: orjson.Fragment) -> str:
+    return orjson.dumps(json).decode()
+
+
+def _enqueued(rows: Sequence[Row]) -> Enqueued:
+    return Enqueued(*rows[0])
+
+
+def _only(rows: Sequence[Row], task_id: int) -> Row:
+    if not rows:
+        raise TaskNotFound(task_id)
+    return rows[0]
+
+
+def _state(rows: Sequence[Row], task_id: int) -> str:
+    state = rows[0][0]
+    if state is None:
+        raise TaskNotFound(task_id)
+    return str(state)
+
+
+def _utc(time: datetime | None) -> Any:
+    return None if time is None else time.astimezone(UTC)
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _task(row: Row) -> Task:
+    fields = dict(zip(Task.__dataclass_fields__, row, strict=True))
+    for name in ("payload", "result", "metadata"):
+        fields[name] = _json(fields[name])
+    for name in ("created_at", "updated_at", "run_at", "started_at", "finished_at"):
+        fields[name] = _utc(fields[name])
+    return Task(**{**fields, "priority": Priority(fields["priority"])})
+
+
+def _execution(row: Row) -> Execution:
+    task_id, attempt, status, worker_id, started_at, finished_at, error, traceback, logs = row
+    return Execution(
+        task_id, attempt, status, worker_id, _utc(started_at), _utc(finished_at), error, traceback, _json(logs) or []
+    )
