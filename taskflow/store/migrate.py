@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.errors import InsufficientPrivilege
 
-from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch
+from taskflow.errors import NotAllowed, SchemaMismatch
 from taskflow.store import compatibility, grants, objects, tables
 from taskflow.store.compatibility import is_current, schema_problem
 from taskflow.store.connection import connect, errors_translated
@@ -101,16 +101,12 @@ def _check_server(connection: psycopg.Connection) -> None:
         raise SchemaMismatch(
             f"taskflow needs PostgreSQL 15 or newer, and this server is {version // 10000}. Upgrade it."
         )
-    encoding, read_only = connection.execute(
-        "SELECT current_setting('server_encoding'), current_setting('transaction_read_only')"
-    ).fetchone() or ("UTF8", "off")
+    encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise SchemaMismatch(
             f"The database {connection.info.dbname} has the encoding {encoding}, and payloads need UTF8."
             " Create it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         )
-    if read_only == "on":
-        raise DatabaseUnavailable("The database is read-only: a standby, or default_transaction_read_only is on.")
 
 
 def _newer(connection: psycopg.Connection) -> str | None:

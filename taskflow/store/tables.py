@@ -6,6 +6,7 @@ Alembic and SQLAlchemy are imported where they are used: workers import this pac
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from taskflow.store import resources
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+# Alembic keeps the environment of a command in its module: two threads would find each other's.
+ONE_AT_A_TIME = threading.Lock()
 
 
 def pending(current: str | None) -> list[str]:
@@ -36,7 +40,7 @@ def upgrade(connect: Callable[[], psycopg.Connection], revision: str, *, lock_ti
     config.attributes["lock_timeout"] = lock_timeout
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     try:
-        with engine.connect() as connection:
+        with engine.connect() as connection, ONE_AT_A_TIME:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     except DBAPIError as error:
@@ -50,7 +54,8 @@ def as_sql() -> str:
     from alembic import command
 
     output = io.StringIO()
-    command.upgrade(_config(output), "head", sql=True)
+    with ONE_AT_A_TIME:
+        command.upgrade(_config(output), "head", sql=True)
     return output.getvalue()
 
 

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from taskflow.cluster import embedded_bin_dir
+from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch, TaskflowError
+from taskflow.store import migrate as migration
+from taskflow.store import resources
+from taskflow.store.migrate import migrate, pending
+
+TASKFLOW = [sys.executable, "-m", "taskflow"]
+NEW_FUNCTION = "CREATE OR REPLACE FUNCTION taskflow.answer() RETURNS integer LANGUAGE sql AS $$ SELECT 42 $$;\n"
+
+
+def value(dsn, query, *parameters):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(query, parameters).fetchone()
+        return row[0] if row else None
+
+
+def run(dsn, *statements):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def write(checkout: Path, path: str, text: str) -> None:
+    (checkout / "sql" / path).write_text(text)
+
+
+def test_an_empty_database_gets_a_schema_that_takes_and_ends_tasks(empty_dsn):
+    report = migrate(empty_dsn)
+
+    assert report.done.tables == list(resources.revisions())
+    assert value(empty_dsn, "SELECT created FROM taskflow.enqueue('echo')") is True
+    # A day of a month ahead is there: a completion will find a partition for its row.
+    ahead = value(empty_dsn, "SELECT to_char((now() AT TIME ZONE 'UTC')::date + 31, 'YYYYMMDD')")
+    assert value(empty_dsn, "SELECT to_regclass(%s) IS NOT NULL", f"taskflow.tasks_completed_{ahead}")
+    run(empty_dsn, "UPDATE taskflow.tasks SET state = 'completed', finished_at = now()")
+
+
+def test_a_second_run_has_nothing_to_do(empty_dsn):
+    migrate(empty_dsn)
+
+    assert not migrate(empty_dsn).done
+
+
+def test_a_run_with_nothing_to_do_waits_for_no_lock_on_the_tables(dsn):
+    tables = "taskflow.tasks, taskflow.executions, taskflow.queues, taskflow.workers"
+    with psycopg.connect(dsn) as locker:
+        locker.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+
+        assert not migrate(dsn, patience_seconds=0).done
+
+
+def test_two_processes_at_once_on_an_empty_database_both_succeed_and_apply_everything_once(empty_dsn):
+    processes = [
+        subprocess.Popen([*TASKFLOW, "migrate"], env={"DATABASE_URL": empty_dsn}, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted("Nothing to do" in output for output in outputs) == [False, True]
+    assert not pending(empty_dsn)
+
+
+def test_migrations_of_several_databases_of_a_server_do_not_fight_over_the_roles(cluster_factory):
+    server = cluster_factory()
+    names = ["one", "two", "three", "four"]
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"CREATE DATABASE {name}")
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: migrate(server.dsn(name)), names))
+
+    for name in names:
+        assert not pending(server.dsn(name))
+
+
+def dump(bin_dir: Path, dsn: str) -> str:
+    command = [bin_dir / "pg_dump", "--schema-only", "--schema=taskflow", dsn]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return re.sub(r"^\\(un)?restrict .*$", "", text, flags=re.MULTILINE)  # a random word of each dump
+
+
+def test_the_sql_that_is_printed_gives_the_same_schema_as_migrate(cluster, empty_dsn, dsn, pg_bin):
+    bin_dir = Path(pg_bin) if pg_bin else embedded_bin_dir()
+    script = migration.as_sql()
+    psql = [bin_dir / "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", empty_dsn]
+    subprocess.run(psql, input=script, text=True, check=True, capture_output=True)
+
+    assert dump(bin_dir, empty_dsn) == dump(bin_dir, dsn)
+    assert not pending(empty_dsn)
+
+
+def test_status_names_what_is_pending_and_changes_nothing(empty_dsn):
+    before = pending(empty_dsn)
+
+    assert before.tables == list(resources.revisions())
+    assert "functions/enqueue.sql" in before.objects
+    assert "triggers/tasks_ring.sql" in before.triggers
+    assert value(empty_dsn, "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskflow'") == 0
+
+
+def test_only_a_file_that_changed_is_applied_again(dsn, checkout):
+    write(checkout, "functions/answer.sql", NEW_FUNCTION)
+    migrate(dsn)
+    write(checkout, "functions/answer.sql", NEW_FUNCTION.replace("42", "43"))
+
+    assert pending(dsn).objects == ["functions/answer.sql"]
+    assert migrate(dsn).done.objects == ["functions/answer.sql"]
+    assert value(dsn, "SELECT taskflow.answer()") == 43
+    assert value(dsn, "SELECT count(DISTINCT applied_at) FROM taskflow.sql_objects WHERE path LIKE 'functions/%%'") == 2
+
+
+def test_a_function_that_is_no_longer_in_sql_stays_for_yesterdays_workers(dsn, checkout):
+    write(checkout, "functions/answer.sql", NEW_FUNCTION)
+    migrate(dsn)
+    (checkout / "sql/functions/answer.sql").unlink()
+
+    assert not migrate(dsn).done
+    assert value(dsn, "SELECT taskflow.answer()") == 42
+
+
+def test_a_file_that_postgresql_refuses_is_named_and_nothing_of_its_step_is_applied(dsn, checkout):
+    write(checkout, "functions/answer.sql", NEW_FUNCTION)
+    write(checkout, "functions/wrong.sql", "CREATE FUNCTION taskflow.wrong() RETURNS nonsense LANGUAGE sql AS $$ $$;")
+
+    with pytest.raises(TaskflowError, match=r"sql/functions/wrong\.sql: .*nonsense"):
+        migrate(dsn)
+    assert value(dsn, "SELECT to_regproc('taskflow.answer')") is None
+
+
+def test_every_function_body_is_valid_where_everything_it_names_exists(connection):
+    # They are applied unchecked, in any order; here each is made again with all others in place.
+    for path, text in resources.sql_files().items():
+        if path.startswith("functions/"):
+            connection.execute("SET check_function_bodies = on")
+            connection.execute(text)
+
+
+class TestViews:
+    BEFORE = "CREATE OR REPLACE VIEW taskflow.brief AS SELECT id, type FROM taskflow.task_list;\n"
+    AFTER = "CREATE OR REPLACE VIEW taskflow.brief AS SELECT id, queue FROM taskflow.task_list;\n"
+    READING = "CREATE OR REPLACE VIEW taskflow.briefer AS SELECT id FROM taskflow.brief;\n"
+    RETURNING = """
+        CREATE OR REPLACE FUNCTION taskflow.briefs() RETURNS SETOF taskflow.brief LANGUAGE sql
+        AS $$ SELECT * FROM taskflow.brief $$;
+    """
+
+    @pytest.fixture
+    def migrated(self, dsn, checkout):
+        write(checkout, "views/brief.sql", self.BEFORE)
+        write(checkout, "views/briefer.sql", self.READING)
+        write(checkout, "functions/briefs.sql", self.RETURNING)
+        migrate(dsn)
+        return dsn
+
+    def test_a_view_may_change_its_columns_with_what_reads_and_what_returns_it(self, migrated, checkout):
+        write(checkout, "views/brief.sql", self.AFTER)
+        run(migrated, "INSERT INTO taskflow.tasks (type, queue) VALUES ('echo', 'mail')")
+
+        migrate(migrated)
+
+        assert value(migrated, "SELECT queue FROM taskflow.briefs()") == "mail"
+        assert value(migrated, "SELECT count(*) FROM taskflow.briefer") == 1
+        assert not pending(migrated)
+
+    def test_the_product_views_can_change_their_columns_and_keep_their_readers(self, dsn, checkout):
+        for path in ("views/task_list.sql", "views/task_executions.sql"):
+            text = (checkout / "sql" / path).read_text()
+            write(
+                checkout,
+                path,
+                text.replace("\nSELECT ", "\nSELECT 1 AS added, ").replace(" ALL\nSELECT 1", " ALL\nSELECT 1"),
+            )
+
+        migrate(dsn)
+
+        assert value(dsn, "SELECT count(added) FROM taskflow.task_list") == 0
+        assert value(dsn, "SELECT has_table_privilege('taskflow_reader', 'taskflow.task_list', 'SELECT')")
+        assert value(dsn, "SELECT has_function_privilege('taskflow_reader', 'taskflow.read_task(bigint)', 'EXECUTE')")
+        assert not value(dsn, "SELECT has_function_privilege('public', 'taskflow.read_task(bigint)', 'EXECUTE')")
+
+    def test_a_view_of_the_users_own_is_never_dropped_but_named(self, migrated, checkout):
+        run(migrated, "CREATE VIEW mine AS SELECT * FROM taskflow.brief")
+        write(checkout, "views/brief.sql", self.AFTER)
+
+        with pytest.raises(TaskflowError, match="mine depends on"):
+            migrate(migrated)
+        assert value(migrated, "SELECT count(type) FROM mine") == 0
+
+
+class TestNewerDatabase:
+    @pytest.fixture
+    def newer_dsn(self, dsn):
+        run(dsn, "UPDATE taskflow.alembic_version SET version_num = '9999'")
+        return dsn
+
+    def test_it_is_left_alone_so_that_a_release_can_be_rolled_back(self, newer_dsn, checkout):
+        write(checkout, "functions/answer.sql", NEW_FUNCTION)
+
+        report = migrate(newer_dsn)
+
+        assert not report.done
+        assert "newer than this version" in report.notes[0]
+        assert not pending(newer_dsn)
+
+    def test_it_is_refused_where_it_has_marked_this_version_as_too_old(self, newer_dsn):
+        run(newer_dsn, "CREATE OR REPLACE FUNCTION taskflow.oldest_revision() RETURNS text RETURN '9999'")
+
+        with pytest.raises(SchemaMismatch, match="too old for its database"):
+            migrate(newer_dsn)
+
+
+class TestRefusals:
+    def test_a_server_that_cannot_be_reached(self, tmp_path):
+        with pytest.raises(DatabaseUnavailable):
+            migrate(f"postgresql://postgres@/postgres?host={tmp_path}")
+
+    def test_a_server_older_than_15(self, empty_dsn, monkeypatch):
+        monkeypatch.setattr(psycopg.ConnectionInfo, "server_version", 140012)
+
+        with pytest.raises(SchemaMismatch, match="needs PostgreSQL 15 or newer, and this server is 14"):
+            migrate(empty_dsn)
+
+    def test_an_encoding_that_is_not_utf8(self, cluster):
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(
+                "CREATE DATABASE in_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            )
+            try:
+                with pytest.raises(SchemaMismatch, match="has the encoding SQL_ASCII"):
+                    migrate(cluster.dsn("in_ascii"))
+            finally:
+                connection.execute("DROP DATABASE in_ascii")
+
+    def test_a_read_only_server(self, empty_dsn):
+        name = psycopg.conninfo.conninfo_to_dict(empty_dsn)["dbname"]
+        run(empty_dsn, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+        with pytest.raises(DatabaseUnavailable, match="read-only"):
+            migrate(empty_dsn)
+
+    def test_a_login_that_may_not_create_the_schema(self, empty_dsn):
+        run(empty_dsn, "DROP ROLE IF EXISTS nobody_much", "CREATE ROLE nobody_much LOGIN")
+
+        with pytest.raises(NotAllowed, match="migrate with the login that made the schema"):
+            migrate(empty_dsn.replace("postgres@", "nobody_much@"))
+
+    def test_a_login_that_does_not_own_the_schema(self, dsn, checkout):
+        run(
+            dsn,
+            "DROP ROLE IF EXISTS no_owner",
+            "CREATE ROLE no_owner LOGIN IN ROLE taskflow_reader",
+        )
+        text = (checkout / "sql/functions/ring.sql").read_text()
+        write(checkout, "functions/ring.sql", text + "-- changed\n")
+
+        with pytest.raises(NotAllowed, match="migrate with the login that made the schema"):
+            migrate(dsn.replace("postgres@", "no_owner@"))
