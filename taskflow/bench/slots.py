@@ -24,7 +24,7 @@ CONNECTIONS = """
 
 
 def run(server: Server, *, processes: int = 50, concurrency: int = 20, rounds: int = 3, seconds: float = 2.0) -> Report:
-    """Fill all slots `rounds` times over with tasks that sleep `seconds`: threads of many processes, then coroutines."""
+    """Fill all slots `rounds` times over with tasks that sleep `seconds`: first threads, then coroutines."""
     slots = processes * concurrency
     figures = [
         *_naps(
