@@ -13,6 +13,19 @@ from taskflow.errors import SettingsError
 Names = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0)]
 DAY_SECONDS = 86_400.0
+REDACTED_NAMES = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "authorization",
+    "api_key",
+    "access_key",
+    "private_key",
+    "credential",
+    "cookie",
+)
 
 
 class Settings(BaseSettings):
@@ -47,10 +60,19 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("TASKFLOW_PORT", "PORT", "port"))
     auth: Literal["on", "off"] = "on"
     admin_key: str = Field("", repr=False)
+    allowed_hosts: Names = ()  # with auth off: Host and Origin beyond loopback; "*": any
     max_payload_bytes: int = Field(256 * 1024, ge=1, le=1024 * 1024)
     reject_unknown_types: bool = False
+    redact: Names = REDACTED_NAMES
+    metrics_open: bool = False  # /metrics without a key
+    web_processes: int = Field(
+        2, ge=1, le=64, validation_alias=AliasChoices("TASKFLOW_WEB_PROCESSES", "WEB_CONCURRENCY", "web_processes")
+    )
+    web_threads: int = Field(48, ge=4, le=1000)  # in each process
+    web_connections: int = Field(5, ge=1, le=100)  # in each process
+    web_prepare: bool = True  # prepared statements; a pooler in transaction mode may not know them
 
-    @field_validator("queues", "types", "imports", mode="before")
+    @field_validator("queues", "types", "imports", "allowed_hosts", "redact", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
