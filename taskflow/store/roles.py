@@ -150,7 +150,7 @@ ROLES = (
             "workers": {"SELECT": EVERY_COLUMN, "UPDATE": ("state",)},
             "audit_log": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN},
         },
-        functions=(*READER_FUNCTIONS, "cancel", "retry_task", "ring"),
+        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring"),
     ),
 )
 
