@@ -1,0 +1,65 @@
+"""The application: services made, rules for every request laid down, resources mounted."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import threading
+
+from flask import Flask
+
+from taskflow.settings import Settings
+from taskflow.web import failures, requests_log, resources
+from taskflow.web.auth import Authentication
+from taskflow.web.database import Database
+from taskflow.web.gauges import DatabaseGauges
+from taskflow.web.http_metrics import HttpMetrics
+from taskflow.web.queue_registry import QueueRegistry
+from taskflow.web.readiness import Readiness
+from taskflow.web.redaction import Redaction
+from taskflow.web.services import EXTENSION, Services
+from taskflow.web.type_registry import TypeRegistry
+from taskflow.web.waiting import WaitingRoom
+
+MAX_BODY_BYTES = 1024 * 1024
+# Threads that requests which wait leave to all others.
+THREADS_KEPT_FREE = 16
+
+
+def create_app(settings: Settings) -> Flask:
+    """The WSGI application for `settings`. It comes up without a database, and answers 503 until there is one."""
+    app = Flask("taskflow.web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.url_map.merge_slashes = False  # a path with two slashes is another path, not worth a redirect
+    # The order of these is the order in which a request meets them: it has an id before anything can refuse it.
+    requests_log.register(app)
+    failures.register(app)
+    http_metrics = HttpMetrics(app)
+    app.before_request(Authentication(settings))
+    app.extensions[EXTENSION] = _services(settings, http_metrics)
+    _mount_resources(app)
+    return app
+
+
+def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
+    database = Database(settings)
+    closing = threading.Event()
+    return Services(
+        settings=settings,
+        database=database,
+        types=TypeRegistry(database, reject_unknown=settings.reject_unknown_types),
+        queues=QueueRegistry(database),
+        waiting=WaitingRoom(database, max(2, settings.web_threads - THREADS_KEPT_FREE), closing),
+        readiness=Readiness(database),
+        redaction=Redaction(settings.redact),
+        gauges=DatabaseGauges(database, heartbeat_timeout=settings.heartbeat_timeout),
+        http_metrics=http_metrics,
+        closing=closing,
+    )
+
+
+def _mount_resources(app: Flask) -> None:
+    for found in pkgutil.iter_modules(resources.__path__):
+        module = importlib.import_module(f"{resources.__name__}.{found.name}")
+        for name, prefix in getattr(module, "MOUNTS", {module.blueprint.name: None}).items():
+            app.register_blueprint(module.blueprint, name=name, url_prefix=prefix)

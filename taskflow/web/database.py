@@ -1,0 +1,135 @@
+"""The API's connections: a small bounded pool that comes up without a database and recovers from losing it.
+
+Every statement is a transaction of its own (autocommit): one round trip each. A connection that the server has closed
+is noticed before it is used, by a look at its socket that costs no round trip.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy import Engine, Executable, Row, create_engine, event, exc
+
+from taskflow.errors import DatabaseUnavailable
+from taskflow.settings import Settings
+from taskflow.store.connection import connect, translate
+from taskflow.web.encoding import decode_stored, encode
+
+POOL_TIMEOUT_SECONDS = 5.0
+STATEMENT_TIMEOUT = "15s"
+# Behind a pooler the process that answers is not the one that was connected to; a setting would stay with it and
+# reach others, so there is none.
+SET_TIMEOUT = "SELECT set_config('statement_timeout', %s, false) WHERE pg_backend_pid() = %s"
+READ_ONLY = "25006"
+
+
+class Database:
+    """The database as the resources see it: `fetch` to read, `call` to write."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._dsn = settings.database_url
+        self._prepare_threshold = 1 if settings.web_prepare else None
+        self.engine = self._make_engine(settings.web_connections)
+
+    def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """Run a statement that only reads; once more on a new connection where the first one was lost.
+
+        Raises `DatabaseUnavailable`, or the error of taskflow that the database's means.
+        """
+        with _errors_translated():
+            try:
+                return self._run(statement, parameters)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            return self._run(statement, parameters)
+
+    def call(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """Run a statement that writes, once: whether it was done is not known when the connection is lost."""
+        with _errors_translated():
+            return self._run(statement, parameters)
+
+    @contextmanager
+    def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the pool as psycopg's own, for the functions of taskflow.store."""
+        with _errors_translated(), self.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            yield driver
+
+    def _run(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+        with self.engine.connect() as connection:
+            result = connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else ()
+
+    def _make_engine(self, connections: int) -> Engine:
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=self._open,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            use_native_hstore=False,
+        )
+        event.listen(engine, "checkout", _refuse_a_dead_connection)
+        event.listen(engine, "handle_error", _drop_a_read_only_server)
+        return engine
+
+    def _open(self) -> psycopg.Connection[Any]:
+        connection = connect(self._dsn, name="web", prepare_threshold=self._prepare_threshold)
+        set_json_dumps(encode, connection)
+        set_json_loads(decode_stored, connection)
+        connection.execute(SET_TIMEOUT, [STATEMENT_TIMEOUT, connection.info.backend_pid], prepare=False)
+        return connection
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise DatabaseUnavailable("all connections of the pool are in use") from error
+    except exc.DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise DatabaseUnavailable("a statement took longer than the limit") from error
+        if isinstance(error.orig, psycopg.Error):
+            raise translate(error.orig) from error
+        raise
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+def _refuse_a_dead_connection(connection: psycopg.Connection[Any], _record: object, _proxy: object) -> None:
+    if is_dead(connection):
+        raise exc.DisconnectionError("the server closed the connection while it was idle")
+
+
+def is_dead(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has closed this idle connection.
+
+    An idle connection has nothing to read. If it has, that is the end, or a notice that a round trip tells from it.
+    """
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if not poll.poll(0):
+        return False
+    try:
+        connection.execute("SELECT 1", prepare=False)
+    except psycopg.Error:
+        return True
+    return False
+
+
+def _drop_a_read_only_server(context: Any) -> None:
+    """After a failover the old primary may still answer: connect anew, to one that can be written to."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True

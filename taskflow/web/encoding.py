@@ -1,0 +1,44 @@
+"""JSON out: fast, and exact also for what PostgreSQL holds and a 64-bit number cannot."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from flask import Response
+
+
+def encode(value: Any) -> bytes:
+    """`value` as JSON in UTF-8. Times become RFC 3339 in UTC; they must have a zone."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    except TypeError:  # an integer beyond 64 bits, or more than 254 levels: orjson refuses both
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default).encode()
+
+
+def decode_stored(text: str | bytes) -> Any:
+    """What PostgreSQL holds as jsonb. Any producer may store what Python cannot hold: that is said in its place."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return "[nested too deeply to be shown]"
+    except ValueError:
+        return "[a number too long to be shown]"
+
+
+def utc(time: datetime | None) -> datetime | None:
+    """The same moment in UTC; None stays None."""
+    return None if time is None else time.astimezone(UTC)
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(encode(body), status, headers=headers, mimetype="application/json")
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no JSON form")

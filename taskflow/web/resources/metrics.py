@@ -1,0 +1,18 @@
+"""/metrics for Prometheus."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from taskflow.web.http_metrics import exposition
+from taskflow.web.services import services
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """HTTP requests of this server, and the gauges of the database."""
+    shared = services()
+    body, content_type = exposition(request.headers.get("Accept"), shared.http_metrics, shared.gauges)
+    return Response(body, content_type=content_type)

@@ -1,0 +1,50 @@
+"""What the resources share: made once by `create_app`, found by every request."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from flask import current_app, g
+
+from taskflow.settings import Settings
+from taskflow.web.auth import Principal
+from taskflow.web.database import Database
+from taskflow.web.gauges import DatabaseGauges
+from taskflow.web.http_metrics import HttpMetrics
+from taskflow.web.queue_registry import QueueRegistry
+from taskflow.web.readiness import Readiness
+from taskflow.web.redaction import Redaction
+from taskflow.web.type_registry import TypeRegistry
+from taskflow.web.waiting import WaitingRoom
+
+EXTENSION = "taskflow"
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each for an application. `closing` is set when the server begins to shut down."""
+
+    settings: Settings
+    database: Database
+    types: TypeRegistry
+    queues: QueueRegistry
+    waiting: WaitingRoom
+    readiness: Readiness
+    redaction: Redaction
+    gauges: DatabaseGauges
+    http_metrics: HttpMetrics
+    closing: threading.Event
+
+
+def services() -> Services:
+    """Those of the application that serves the request under way."""
+    found = current_app.extensions[EXTENSION]
+    assert isinstance(found, Services)
+    return found
+
+
+def redaction_for_caller() -> Redaction | None:
+    """What hides secrets from whoever asks; None if they may see them."""
+    principal: Principal = g.principal
+    return None if principal.sees_secrets else services().redaction
