@@ -1,0 +1,58 @@
+"""`taskflow server`: the REST API, served by gunicorn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import click
+
+from taskflow.errors import SettingsError
+from taskflow.settings import Settings, load
+
+
+@click.command("server")
+@click.option("--host", help="Address to listen on (TASKFLOW_HOST, 127.0.0.1); 0.0.0.0 is every one of this machine.")
+@click.option("--port", type=int, help="Port to listen on (PORT, 8080); 0 takes a free one.")
+@click.option("--processes", type=int, help="Processes that serve (WEB_CONCURRENCY, 2).")
+@click.option("--threads", type=int, help="Requests that each of them serves at once (TASKFLOW_WEB_THREADS, 48).")
+def command(host: str | None, port: int | None, processes: int | None, threads: int | None) -> None:
+    """Serve the REST API until SIGTERM or Ctrl-C; requests under way are finished first.
+
+    Needs a key (TASKFLOW_ADMIN_KEY) to listen beyond this machine. Comes up without a database, and answers 503 until
+    there is one.
+    """
+    settings = load(host=host, port=port, web_processes=processes, web_threads=threads)
+    with _shared_metrics():  # before anything imports prometheus_client
+        _check(settings)
+        from taskflow.web.server import serve
+
+        serve(settings)
+
+
+def _check(settings: Settings) -> None:
+    from taskflow.web.auth import check_exposure
+
+    if not settings.database_url:
+        raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
+    check_exposure(settings)
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A directory where the serving processes add up their counters; prometheus_client looks for it at import."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        yield
+        return
+    memory = "/dev/shm"  # noqa: S108 (a place, not a file name that somebody could guess)
+    directory = tempfile.mkdtemp(prefix="taskflow-metrics-", dir=memory if os.access(memory, os.W_OK) else None)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    owner = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # the serving processes come by here as well when they end
+            shutil.rmtree(directory, ignore_errors=True)
