@@ -40,7 +40,7 @@ def give(connection: Connection, queues: Sequence[str]) -> None:
 def listen(connection: Connection) -> None:
     """Receive wake-ups, bells given up, and hints from operators on this connection."""
     for channel in (WAKE, BELL, CONTROL):
-        connection.execute(f"LISTEN {channel}")  # type: ignore[arg-type]  # a constant of this module
+        connection.execute(f"LISTEN {channel}")
 
 
 def probe(connection: Connection, token: str) -> None:

@@ -100,14 +100,9 @@ def report_progress(
     connection: Connection, worker_id: int, reports: Sequence[tuple[int, int, int, str | None]]
 ) -> None:
     """Store the progress of running attempts: (id, attempt, percent, message)."""
-    connection.execute(
-        query("report_progress"),
-        (
-            worker_id,
-            *(numbers([report[column] for report in reports]) for column in (0, 1, 2)),
-            texts([report[3] for report in reports]),
-        ),
-    )
+    ids, attempts, percents, messages = zip(*reports, strict=True)
+    parameters = (worker_id, numbers(ids), numbers(attempts), numbers(percents), texts(messages))
+    connection.execute(query("report_progress"), parameters)
 
 
 def next_due(connection: Connection, queues: Sequence[str] | None, types: str) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""`taskflow worker`: claim tasks and run them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from taskflow import telemetry
+from taskflow.cli.migrate import database_url
+from taskflow.errors import SettingsError
+from taskflow.leader import Leader
+from taskflow.settings import Settings, load
+from taskflow.tasks.registry import registry
+from taskflow.worker import Supervisor, Worker
+
+BUILT_IN = "taskflow.handlers"
+
+
+@click.command("worker")
+@click.option("--queues", metavar="NAMES", help="Serve these only, comma-separated. Default: every queue.")
+@click.option("--types", metavar="NAMES", help="Run these only, comma-separated. Default: every type with a handler.")
+@click.option("--import", "imports", metavar="MODULES", help="Modules that declare handlers, comma-separated.")
+@click.option("--concurrency", type=int, metavar="N", help="How many tasks one process runs at once. Default: 10.")
+@click.option("--processes", type=int, metavar="N", help="How many processes, under a supervisor. Default: 1.")
+@click.option("--poll-interval", type=float, metavar="SECONDS", help="Look for work at least this often. Default: 5.")
+@click.option("--drain-timeout", type=float, metavar="SECONDS", help="Time to finish what runs. Default: 25.")
+@click.option("--leader/--no-leader", default=True, help="Whether to stand for leader as well. Default: yes.")
+def command(leader: bool, **flags: str | float | None) -> None:
+    """Claim tasks and run them, until SIGTERM or Ctrl-C: then finish what runs and give back the rest.
+
+    The built-in types are always there; your own come with --import myapp.tasks (or TASKFLOW_IMPORTS).
+    """
+    settings = load(database_url=database_url(), **flags)
+    telemetry.configure(settings)
+    import_handlers(settings.imports)
+    candidate = Leader(settings) if leader else None
+    if candidate is not None:
+        candidate.start()
+    runnable: Supervisor | Worker
+    if settings.processes > 1:
+        runnable = Supervisor(member_command(settings), settings.processes, settings.drain_timeout)
+    else:
+        runnable = Worker(settings, registry)
+    end_on_signals(runnable)
+    code = runnable.run()
+    if candidate is not None:
+        candidate.stop(2.0)
+    if isinstance(runnable, Worker) and runnable.has_running_threads:
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def import_handlers(imports: tuple[str, ...]) -> None:
+    """Import the modules that declare handlers. Raises `SettingsError` for one that cannot be imported."""
+    sys.path.insert(0, os.getcwd())
+    problems = []
+    for module in (BUILT_IN, *imports):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            problems.append(f"TASKFLOW_IMPORTS: {module} cannot be imported ({error}), looked for in {os.getcwd()}")
+    if problems:
+        raise SettingsError(problems)
+
+
+def member_command(settings: Settings) -> list[str]:
+    """The command line of one process of several; what is not here comes from the environment."""
+    command = [sys.executable, "-m", "taskflow", "worker", "--processes", "1", "--no-leader"]
+    for flag, names in (("--queues", settings.queues), ("--types", settings.types), ("--import", settings.imports)):
+        if names:
+            command += [flag, ",".join(names)]
+    command += ["--concurrency", str(settings.concurrency), "--poll-interval", str(settings.poll_interval)]
+    return [*command, "--drain-timeout", str(settings.drain_timeout)]
+
+
+def end_on_signals(runnable: Supervisor | Worker) -> None:
+    """SIGTERM and Ctrl-C begin the end; repeated they change nothing."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        runnable.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

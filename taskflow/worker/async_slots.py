@@ -1,0 +1,102 @@
+"""Handlers that are `async def`: all in one event loop, in a thread beside the others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from taskflow.tasks.context import Context
+from taskflow.tasks.outcome import Cancelled, Outcome, Succeeded, TimedOut
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.ending import ending
+from taskflow.worker.executor import NO_RESULT, context_of, outcome_of, run_async
+from taskflow.worker.slots import Slots
+
+
+class AsyncSlots:
+    """An event loop that runs as many coroutines as there are permits. The loop starts with the first attempt."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._waiting: deque[Attempt] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        slots.when_free(self._permit_free)
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        self._waiting.extend(attempts)
+        self._started_loop().call_soon_threadsafe(self._pump)
+
+    def drain(self) -> list[Attempt]:
+        taken = []
+        while True:
+            try:
+                taken.append(self._waiting.popleft())
+            except IndexError:
+                return taken
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True).start()
+        return self._loop
+
+    def _permit_free(self) -> None:
+        if self._waiting and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        """Start what waits while there are permits; in the loop's thread."""
+        while self._waiting and self._slots.try_take():
+            try:
+                attempt = self._waiting.popleft()
+            except IndexError:  # drained in between
+                self._slots.give()
+                return
+            if not self._slots.start(attempt):
+                self._slots.give()
+                continue
+            task = asyncio.get_running_loop().create_task(self._run(attempt))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, attempt: Attempt) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        assert attempt.started is not None
+        context = context_of(attempt)
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        attempt.stop = stop
+        if attempt.cancel_requested:  # between its start and now
+            stop()
+        try:
+            outcome = await self._outcome(attempt, context)
+        finally:
+            self._slots.observe(attempt)
+            self._slots.give()
+        if self._slots.in_flight.settle(attempt):
+            self._slots.endings.put(ending(attempt, outcome, context))
+
+    async def _outcome(self, attempt: Attempt, context: Context) -> Outcome:
+        limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))
+        try:
+            async with limit:
+                result = await run_async(attempt, context)
+        except asyncio.CancelledError:
+            return Cancelled("the task was cancelled while it ran")
+        except TimeoutError as error:
+            if limit.expired():
+                return TimedOut("the handler ran longer than its timeout and was cancelled")
+            return outcome_of(error)
+        except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
+            return outcome_of(error)
+        return NO_RESULT if result is None else Succeeded(result)

@@ -1,0 +1,134 @@
+"""An attempt in this process, from its claim to its end, and the set of all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from taskflow.tasks.handler import AnyHandler
+    from taskflow.tasks.task import ClaimedTask
+    from taskflow.worker.connections import HandlerConnections
+
+
+class Attempt:
+    """One claimed task; it is also what a `Context` talks to. Times are of the monotonic clock, in seconds.
+
+    `worker_id` is the one it was claimed under, which stays its fence when the process registers anew.
+    `stop` is set by whoever runs it: how to interrupt the handler.
+    """
+
+    __slots__ = (
+        "cancel_requested", "claimed", "connections", "deadline", "handler", "marked", "progress", "started", "stop",
+        "task", "worker_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        task: ClaimedTask,
+        handler: AnyHandler,
+        worker_id: int,
+        claimed: float,
+        timeout_seconds: float,
+        connections: HandlerConnections,
+    ) -> None:
+        self.task = task
+        self.handler = handler
+        self.worker_id = worker_id
+        self.claimed = claimed
+        self.deadline = timeout_seconds  # until it starts: how long it may run
+        self.connections = connections
+        self.started: float | None = None
+        self.marked = False
+        self.cancel_requested = False
+        self.progress: tuple[int, str | None] | None = None
+        self.stop: Callable[[], None] | None = None
+
+    def start(self) -> float:
+        """The handler begins now."""
+        now = time.monotonic()
+        self.deadline += now
+        self.started = now
+        return now
+
+    @property
+    def waited_seconds(self) -> float:
+        """From the claim to the start of the handler."""
+        return (self.started - self.claimed) if self.started is not None else 0.0
+
+    def cancel(self) -> None:
+        """Somebody cancelled the task: tell the handler, and interrupt it where that can be done."""
+        self.cancel_requested = True
+        if self.stop is not None:
+            self.stop()
+
+    def is_cancelled(self) -> bool:
+        return self.cancel_requested
+
+    def report_progress(self, percent: int, message: str | None) -> None:
+        self.progress = (percent, message)
+        self.connections.progress_reported()
+
+    def open_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self.connections.open()
+
+    def open_connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return self.connections.open_async()
+
+
+class InFlight:
+    """Every attempt that this process has claimed and not ended, and those whose end is not yet in the database.
+
+    `settle` is the one gate to an end: of those who would end an attempt (its handler, its timeout, the shutdown) the
+    first wins, and what the others bring is dropped. Sets of plain objects change atomically, so there is no lock.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Attempt] = set()
+        self._unwritten: set[Attempt] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def holds(self, attempt: Attempt) -> bool:
+        """Whether this one has not ended yet."""
+        return attempt in self._open
+
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """Take up attempts that were just claimed."""
+        self._unwritten.update(attempts)
+        self._open.update(attempts)
+
+    def settle(self, attempt: Attempt) -> bool:
+        """Whether the caller is the one to end this attempt."""
+        try:
+            self._open.remove(attempt)
+        except KeyError:
+            return False
+        return True
+
+    def written(self, attempts: Iterable[Attempt]) -> None:
+        """The end of these is in the database, or they were given back."""
+        self._unwritten.difference_update(attempts)
+
+    @property
+    def unwritten(self) -> list[Attempt]:
+        """A copy of everything that the database may still show as running here."""
+        return list(self._unwritten)
+
+    def all(self) -> list[Attempt]:
+        """A copy of what has not ended."""
+        return list(self._open)
+
+    def started(self) -> list[Attempt]:
+        """Those whose handler runs."""
+        return [attempt for attempt in self.all() if attempt.started is not None]
+
+    def with_ids(self, ids: Iterable[int]) -> list[Attempt]:
+        """Those of the tasks with these ids."""
+        wanted = set(ids)
+        return [attempt for attempt in self.all() if attempt.task.id in wanted]

@@ -1,0 +1,307 @@
+"""Claims tasks while there is room for them, and sleeps when there are none."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from taskflow.settings import Settings
+from taskflow.store import bells, queues, tasks, workers
+from taskflow.store.arrays import texts
+from taskflow.store.connection import CONNECTION_LOST, repeat_on_conflict
+from taskflow.store.migrate import schema_problem
+from taskflow.telemetry import get_logger
+from taskflow.worker.completer import Completer
+from taskflow.worker.dispatcher import Dispatcher
+from taskflow.worker.frontier import Frontier
+from taskflow.worker.heartbeat import Heartbeat
+from taskflow.worker.identity import Identity
+from taskflow.worker.listener import Listener
+from taskflow.worker.session import Session
+from taskflow.worker.sleeper import Sleeper
+from taskflow.worker.slots import Slots
+
+MAX_BACKLOG = 2000
+"""Endings that wait to be written; beyond that claiming more only makes more to lose."""
+QUEUES_SECONDS = 5.0
+STUCK_SECONDS = 1.0
+PROBE_SECONDS = 2.0
+POOLED_POLL_SECONDS = 0.25
+FIRST_DUE_PAUSE_SECONDS = 0.01
+TIMER_SLACK_SECONDS = 0.0005
+"""A timer that fires too early would find nothing due and look twice."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Claimer:
+    """One thread with the connection for claims, bells and notifications."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        types: Sequence[str],
+        type_rows: Sequence[dict[str, Any]],
+        *,
+        identity: Identity,
+        slots: Slots,
+        dispatcher: Dispatcher,
+        completer: Completer,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._settings = settings
+        self._types = texts(types)
+        self._type_rows = type_rows
+        self._identity = identity
+        self._slots = slots
+        self._dispatcher = dispatcher
+        self._completer = completer
+        self._heartbeat = heartbeat
+        self._listener = Listener()
+        self._sleeper = Sleeper(self._listener)
+        self._frontier = Frontier()
+        self._stopping = Event()
+        self._session = Session(settings.database_url, "claimer", self._stopping, self._prepare)
+        self._log = get_logger("claimer")
+        self._queues: list[str] = list(settings.queues)
+        self._queues_read = float("-inf")
+        self._poll_seconds = settings.poll_interval
+        self._claim_options = '{"commit": "async"}' if settings.claim_commit == "async" else "{}"
+        self._notified = True
+        self._wake_at = -1
+        self._due_pause = FIRST_DUE_PAUSE_SECONDS
+        self._paused: set[str] = set()
+        self._priorities: dict[str, int] = {}
+        self._thread = Thread(target=self._run, name="claimer", daemon=True)
+        slots.when_free(self._slot_free)
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Claim nothing more; may be called from a signal handler."""
+        self._stopping.set()
+        self._listener.wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the last claim has been handed over."""
+        self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through an error of its own."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Something has changed that the claimer should know of."""
+        self._listener.wake()
+
+    # The loop
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            connection = self._session.open()
+            if connection is None:
+                continue
+            try:
+                self._step(connection)
+            except CONNECTION_LOST as error:
+                self._sleeper.forget()
+                self._session.lost(error)
+            except psycopg.Error as error:
+                self._log.error("claim_failed", error=str(error).strip())
+                self._sleeper.forget()
+                self._session.lost(error)
+            except Exception:
+                self._log.exception("claimer_failed")
+                raise
+        self._session.close()
+
+    def _step(self, connection: Connection) -> None:
+        """One look: claim what there is room for; when there is nothing more, sleep."""
+        if not self._may_claim(connection):
+            return
+        wanted = self._room()
+        if wanted <= 0:
+            self._sleeper.give(connection)
+            self._wait_for_room(connection)
+            return
+        sweep = self._frontier.sweep_is_due
+        if self._claim(connection, wanted, sweep=sweep) >= wanted:
+            return
+        if not sweep and not self._sweep(connection):
+            return
+        self._rest(connection)
+
+    def _may_claim(self, connection: Connection) -> bool:
+        """Whether this worker may take anything now; waits a little where it may not."""
+        if self._heartbeat.expired:
+            self._identity.register(connection)
+            self._heartbeat.expired = False
+            self._log.info("worker_registered_anew", worker_id=self._identity.current)
+        if self._heartbeat.age_seconds > self._settings.heartbeat_timeout / 2:
+            # Stopped or cut off for long: the rescuer may have given us up, so ask before taking more.
+            self._completer.beat()
+            self._handle(self._listener.wait(connection, 0.1))
+            return False
+        if self._heartbeat.wanted != "running":
+            self._sleeper.give(connection)
+            self._handle(self._listener.wait(connection, self._poll_seconds))
+            return False
+        return True
+
+    def _room(self) -> int:
+        """How many tasks to claim; 0 while what is here lasts for a while."""
+        if self._completer.backlog > MAX_BACKLOG:
+            return 0
+        in_flight = len(self._slots.in_flight)
+        room = self._slots.size + self._slots.pace.prefetch() - in_flight
+        enough = in_flight <= self._slots.size or room >= self._settings.claim_batch // 2
+        return min(room, self._settings.claim_batch) if enough else 0
+
+    def _claim(self, connection: Connection, wanted: int, *, sweep: bool) -> int:
+        """Claim and dispatch; returns how many came."""
+        names = self._served(connection)
+        worker_id = self._identity.current
+        if not names or worker_id is None:
+            return 0
+        began = time.monotonic()
+        bounds = self._frontier.bounds(names, sweep=sweep)
+        claimed = repeat_on_conflict(
+            lambda: tasks.claim(connection, worker_id, names, self._types, wanted, bounds, options=self._claim_options)
+        )
+        now = time.monotonic()
+        self._frontier.took(now - began, sweep=sweep)
+        if claimed:
+            order = {name: place for place, name in enumerate(names)}
+            claimed.sort(key=lambda task: (order[task.queue], -task.priority, task.run_at, task.id))
+            self._frontier.advance(claimed)
+            self._dispatcher.dispatch(claimed, worker_id, now)
+            self._sleeper.found_work(connection, busy=len(claimed) >= wanted)
+            self._due_pause = FIRST_DUE_PAUSE_SECONDS
+        return len(claimed)
+
+    def _sweep(self, connection: Connection) -> bool:
+        """A claim came back short: look from the bottom before believing that there is nothing more. True: so it is."""
+        wait = self._frontier.sweep_wait_seconds
+        if wait > 0:
+            self._handle(self._listener.wait(connection, min(wait, self._poll_seconds)))
+            return False
+        wanted = self._room()
+        return wanted > 0 and self._claim(connection, wanted, sweep=True) < wanted
+
+    def _rest(self, connection: Connection) -> None:
+        """Nothing is due: sleep until something is, or somebody rings."""
+        self._sleeper.found_nothing()
+        if self._sleeper.lingers:
+            self._handle(self._sleeper.linger(connection))
+            return
+        if self._notified and self._sleeper.prepare(connection, self._settings.queues or (bells.EVERY_QUEUE,)):
+            wanted = self._room()
+            if wanted <= 0 or self._claim(connection, wanted, sweep=True):
+                return
+        due = tasks.next_due(connection, self._settings.queues or None, self._types)
+        self._learn(due)
+        seconds = min((wait for name, wait in due.items() if name not in self._paused), default=float("inf"))
+        if seconds <= 0:  # due, but not to be had a moment ago: it came just now, or somebody has locked it
+            seconds = self._due_pause
+            self._due_pause = min(1.0, 2 * self._due_pause)
+        self._handle(self._sleeper.sleep(connection, min(self._poll_seconds, seconds + TIMER_SLACK_SECONDS)))
+
+    def _wait_for_room(self, connection: Connection) -> None:
+        """Every slot is taken, and what is held ready lasts: wait until there is less of it."""
+        prefetched = self._slots.size + self._slots.pace.prefetch()
+        self._wake_at = max(0, max(self._slots.size, prefetched - self._settings.claim_batch // 2) - 1)
+        try:
+            if len(self._slots.in_flight) > self._wake_at:
+                self._handle(self._listener.wait(connection, STUCK_SECONDS))
+        finally:
+            self._wake_at = -1
+        if self._dispatcher.waiting_since_seconds() > max(STUCK_SECONDS, 10 * self._settings.prefetch_seconds):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """What was held ready is stuck behind slow handlers: others may run it sooner."""
+        self._slots.pace.observe(self._dispatcher.waiting_since_seconds())
+        release(self._completer, self._slots, self._dispatcher)
+
+    # What it knows of queues
+
+    def _served(self, connection: Connection) -> list[str]:
+        """The queues to claim from: not paused, higher priority first, equals in turn."""
+        if time.monotonic() - self._queues_read > QUEUES_SECONDS:
+            self._queues_read = time.monotonic()
+            settings = queues.read(connection)
+            self._dispatcher.queues = settings
+            self._paused = {name for name, queue in settings.items() if queue.paused}
+            self._priorities = {name: queue.priority for name, queue in settings.items() if queue.priority}
+            if not self._settings.queues:
+                self._learn(tasks.next_due(connection, None, self._types))
+        names = [name for name in self._queues if name not in self._paused]
+        if len(names) > 1:
+            random.shuffle(names)
+            names.sort(key=lambda name: -self._priorities.get(name, 0))
+        return names
+
+    def _learn(self, due: dict[str, float]) -> None:
+        """A worker that serves every queue claims from those that have something waiting."""
+        if not self._settings.queues:
+            self._queues = list(due)
+
+    def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
+        """React to what was notified: a hint each, the database is asked what is true."""
+        for channel, payload in notifications:
+            if channel == bells.CONTROL:
+                self._queues_read = float("-inf")
+                self._completer.beat()
+            elif channel == bells.WAKE and not self._settings.queues and payload not in self._queues:
+                self._queues.append(payload)
+
+    # The beginning of a connection
+
+    def _prepare(self, connection: Connection) -> None:
+        """A new connection: does the schema fit, do notifications arrive, who are we now?"""
+        if (problem := schema_problem(connection)) is not None:
+            raise psycopg.errors.UndefinedTable(problem)
+        self._listener.attach(connection)
+        token = uuid4().hex
+        sent = self._completer.ask(lambda other: bells.probe(other, token))
+        self._notified = self._listener.hears(connection, sent, token, PROBE_SECONDS)
+        if self._notified:
+            connection.prepare_threshold = 1
+            self._completer.prepare_statements()
+        else:
+            self._poll_seconds = min(self._settings.poll_interval, POOLED_POLL_SECONDS)
+            self._log.warning(
+                "notifications_not_delivered",
+                why="a pooler in transaction mode between worker and database, most likely",
+                next=f"polling every {self._poll_seconds} s instead; give the worker a direct connection to be woken",
+            )
+        workers.register_types(connection, self._type_rows)
+        self._identity.register(connection)
+        self._log.info("worker_ready", worker_id=self._identity.current, queues=self._settings.queues or "all")
+
+    def _slot_free(self) -> None:
+        if self._wake_at >= len(self._slots.in_flight):
+            self._wake_at = -1
+            self._listener.wake()
+
+
+def release(completer: Completer, slots: Slots, dispatcher: Dispatcher, timeout: float | None = None) -> int:
+    """Give back what has not started, and wait until the database has it; returns how many tasks that were.
+
+    Raises TimeoutError if the database has not answered within `timeout` seconds.
+    """
+    attempts = dispatcher.take_back()
+    for worker_id in {attempt.worker_id for attempt in attempts}:
+        rows = [(a.task.id, a.task.attempt) for a in attempts if a.worker_id == worker_id]
+        completer.ask(lambda connection: tasks.release(connection, worker_id, rows)).result(timeout)  # noqa: B023
+    slots.in_flight.written(attempts)
+    return len(attempts)

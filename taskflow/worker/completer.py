@@ -1,0 +1,225 @@
+"""Writes what has ended, in batches, and everything else that this process has to tell the database about its tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import psycopg
+
+from taskflow.store import partitions, tasks
+from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
+from taskflow.store.tasks import Completion, Ended
+from taskflow.telemetry import get_logger
+from taskflow.worker.attempt import Attempt, InFlight
+from taskflow.worker.ending import Ending, Endings, encode, refused
+from taskflow.worker.heartbeat import Heartbeat
+from taskflow.worker.report import report
+from taskflow.worker.session import Session
+
+BATCH = 500
+PROGRESS_SECONDS = 0.5
+DAYS_AHEAD = 31
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Answer = TypeVar("Answer")
+
+
+class Completer:
+    """One thread with a connection of its own. There is no timer: a batch is what has gathered while the last one was
+    being written, one when idle, hundreds when busy.
+
+    Nothing is dropped while the database is away: endings wait here, and are written when it is back.
+    """
+
+    def __init__(self, session: Session, heartbeat: Heartbeat, in_flight: InFlight, endings: Endings) -> None:
+        self._session = session
+        self._heartbeat = heartbeat
+        self._in_flight = in_flight
+        self._endings = endings
+        self._unwritten: list[Ending] = []
+        self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
+        self._progress_due: float | None = None
+        self._repeated = False
+        self._stopping = Event()
+        self._gone = Event()
+        self._log = get_logger("completer")
+        self._thread = Thread(target=self._run, name="completer", daemon=True)
+
+    @property
+    def backlog(self) -> int:
+        """How many endings wait to be written."""
+        return self._endings.qsize() + len(self._unwritten)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Write what is left and end; whether that was done within `timeout` seconds."""
+        self._stopping.set()
+        self.wake()
+        self._thread.join(timeout)
+        self._gone.set()
+        return not self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Look at once whether there is something to do."""
+        self._endings.put(None)
+
+    def ask(self, statement: Callable[[Connection], Answer]) -> Future[Answer]:
+        """Have a statement executed on the completer's connection, between two batches."""
+        future: Future[Answer] = Future()
+        self._requests.put((statement, future))
+        self.wake()
+        return future
+
+    def prepare_statements(self) -> None:
+        """No pooler stands between, so statements may be prepared."""
+        self._session.prepare_threshold = 1
+        self.ask(lambda connection: setattr(connection, "prepare_threshold", 1))
+
+    def beat(self) -> None:
+        """Send a heartbeat now, since an operator may want something."""
+        self.ask(self._heartbeat.beat)
+
+    def mark_started(self, attempt: Attempt) -> bool:
+        """Record that the attempt begins, and wait for that; False if it is not ours any more, or the worker ends."""
+        task = attempt.task
+        future = self.ask(
+            lambda connection: tasks.mark_started(
+                connection, attempt.worker_id, [(task.id, task.attempt, attempt.waited_seconds)]
+            )
+        )
+        while not future.done() and not self._gone.is_set():
+            try:
+                return task.id in future.result(timeout=1)
+            except TimeoutError:
+                continue
+            except psycopg.Error as error:
+                self._log.warning("start_not_recorded", task_id=task.id, error=str(error).strip())
+                return False
+        return False
+
+    def progress_reported(self) -> None:
+        """Some attempt has a new progress: write it soon, together with what comes until then."""
+        if self._progress_due is None:
+            self._progress_due = time.monotonic() + PROGRESS_SECONDS
+            self.wake()
+
+    def _run(self) -> None:
+        while not (self._stopping.is_set() and not self.backlog) and not self._gone.is_set():
+            self._gather()
+            connection = self._session.open()
+            if connection is None:
+                continue
+            try:
+                self._work(connection)
+            except CONNECTION_LOST as error:
+                self._repeated = True
+                self._session.lost(error)
+            except psycopg.Error as error:  # out of memory, disk full, a missing right: nothing is given up for it
+                self._log.error("write_failed", error=str(error).strip(), waiting=self.backlog)
+                self._session.lost(error)
+
+    def _work(self, connection: Connection) -> None:
+        if self._unwritten:
+            self._write(connection, self._unwritten)
+            self._unwritten = []
+            self._repeated = False
+        self._serve(connection)
+        if self._progress_due is not None and time.monotonic() >= self._progress_due:
+            self._progress_due = None
+            self._write_progress(connection)
+        if self._heartbeat.due_in_seconds <= 0:
+            repeat_on_conflict(lambda: self._heartbeat.beat(connection))
+
+    def _gather(self) -> None:
+        """Wait for an ending, or until something else is due; take up to a batch of what is there."""
+        if not self._unwritten:
+            waits = [self._heartbeat.due_in_seconds]
+            if self._progress_due is not None:
+                waits.append(self._progress_due - time.monotonic())
+            try:
+                first = self._endings.get(timeout=max(0.0, min(waits)))
+            except Empty:
+                return
+            if first is not None:
+                self._unwritten.append(first)
+        get = self._endings.get_nowait
+        try:
+            while len(self._unwritten) < BATCH:
+                if (item := get()) is not None:
+                    self._unwritten.append(item)
+        except Empty:
+            pass
+
+    def _write(self, connection: Connection, batch: Sequence[Ending]) -> None:
+        """Write endings, each under the id it was claimed with."""
+        for worker_id in dict.fromkeys(item.attempt.worker_id for item in batch):
+            group = [item for item in batch if item.attempt.worker_id == worker_id]
+            self._write_group(connection, worker_id, group, [encode(item) for item in group])
+
+    def _write_group(
+        self, connection: Connection, worker_id: int, group: Sequence[Ending], rows: Sequence[Completion]
+    ) -> None:
+        try:
+            ended = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            self._bisect(connection, worker_id, group, error)
+            return
+        self._in_flight.written([item.attempt for item in group])
+        report(self._log, group, ended, repeated=self._repeated)
+
+    def _complete(self, connection: Connection, worker_id: int, rows: Sequence[Completion]) -> list[Ended]:
+        try:
+            return tasks.complete(connection, worker_id, rows)
+        except psycopg.errors.CheckViolation as error:
+            if error.diag.constraint_name is not None:
+                raise
+            # "No partition of relation found for row": the leader has not made this day. Make it and go on.
+            self._log.warning("day_was_missing", error=error.diag.message_primary)
+            partitions.ensure_days(connection, DAYS_AHEAD)
+            return tasks.complete(connection, worker_id, rows)
+
+    def _bisect(self, connection: Connection, worker_id: int, group: Sequence[Ending], error: psycopg.Error) -> None:
+        """One of them cannot be stored: find it, and end it as a failure with what the database said."""
+        if len(group) > 1:
+            middle = len(group) // 2
+            for half in (group[:middle], group[middle:]):
+                self._write_group(connection, worker_id, half, [encode(item) for item in half])
+            return
+        reason = error.diag.message_primary or str(error).strip()
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        culprit = refused(group[0], f"the result cannot be stored: {reason}{detail}")
+        if group[0].outcome == culprit.outcome:
+            raise error
+        self._write_group(connection, worker_id, [culprit], [encode(culprit)])
+
+    def _serve(self, connection: Connection) -> None:
+        while True:
+            try:
+                statement, future = self._requests.get_nowait()
+            except Empty:
+                return
+            try:
+                future.set_result(repeat_on_conflict(lambda: statement(connection)))  # noqa: B023
+            except CONNECTION_LOST:
+                self._requests.put((statement, future))
+                raise
+            except (psycopg.Error, *CONFLICTS) as error:
+                future.set_exception(error)
+
+    def _write_progress(self, connection: Connection) -> None:
+        reports: dict[int, list[tuple[int, int, int, str | None]]] = {}
+        for attempt in self._in_flight.started():
+            if (progress := attempt.progress) is not None:
+                attempt.progress = None
+                row = (attempt.task.id, attempt.task.attempt, *progress)
+                reports.setdefault(attempt.worker_id, []).append(row)
+        for worker_id, rows in reports.items():
+            repeat_on_conflict(lambda: tasks.report_progress(connection, worker_id, rows))  # noqa: B023

@@ -1,0 +1,95 @@
+"""Brings claimed tasks to the runner of their kind, and takes back what has not started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from taskflow.store.queues import QueueSettings
+from taskflow.tasks.handler import AnyHandler
+from taskflow.tasks.registry import Registry
+from taskflow.tasks.task import ClaimedTask
+from taskflow.worker.async_slots import AsyncSlots
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.connections import HandlerConnections
+from taskflow.worker.process_slots import ProcessSlots
+from taskflow.worker.quarantine import Quarantine
+from taskflow.worker.slots import Runner, Slots
+from taskflow.worker.thread_slots import ThreadSlots
+
+
+class Dispatcher:
+    """Owns the three runners. `queues` are the settings of queues, for what neither task nor type says."""
+
+    def __init__(
+        self, slots: Slots, registry: Registry, connections: HandlerConnections, environment: dict[str, str]
+    ) -> None:
+        self._slots = slots
+        self._connections = connections
+        self._handlers: Mapping[str, AnyHandler] = {handler.type: handler for handler in registry}
+        self._threads = ThreadSlots(slots)
+        self._loop = AsyncSlots(slots)
+        self._processes = ProcessSlots(slots, environment)
+        self._quarantine = Quarantine(slots.in_flight, lambda attempt: self._submit([attempt]))
+        self.queues: Mapping[str, QueueSettings] = {}
+        slots.when_free(self._quarantine.pump)
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads still run handlers that have overrun their timeout."""
+        return self._threads.abandoned
+
+    def dispatch(self, tasks: Sequence[ClaimedTask], worker_id: int, claimed: float) -> None:
+        """Run these, in order, as slots become free."""
+        attempts = [self._attempt(task, worker_id, claimed) for task in tasks]
+        self._slots.in_flight.add(attempts)
+        for attempt in attempts:
+            if attempt.task.losses:
+                self._quarantine.admit(attempt)
+        self._submit([attempt for attempt in attempts if not attempt.task.losses])
+
+    def tick(self) -> None:
+        """What must happen by the clock: timeouts of threads, the end of a probation. About ten times a second."""
+        self._threads.expire()
+        self._quarantine.pump()
+
+    def take_back(self) -> list[Attempt]:
+        """Everything that has not started and now will not: settled, to be given back to the queue."""
+        waiting = self._quarantine.drain()
+        for runner in self._runners():
+            waiting += runner.drain()
+        return [attempt for attempt in waiting if self._slots.in_flight.settle(attempt)]
+
+    def waiting_since_seconds(self) -> float:
+        """How long ago the last handler began."""
+        return time.monotonic() - self._slots.last_start
+
+    def close(self) -> None:
+        """Start nothing more."""
+        for runner in self._runners():
+            runner.close()
+
+    def _runners(self) -> tuple[Runner, ...]:
+        return (self._threads, self._loop, self._processes)
+
+    def _attempt(self, task: ClaimedTask, worker_id: int, claimed: float) -> Attempt:
+        handler = self._handlers[task.type]
+        timeout = task.timeout or handler.timeout
+        if timeout is None:
+            settings = self.queues.get(task.queue)
+            timeout = QueueSettings(task.queue).timeout_seconds if settings is None else settings.timeout_seconds
+        return Attempt(task, handler, worker_id, claimed, timeout, self._connections)
+
+    def _submit(self, attempts: Sequence[Attempt]) -> None:
+        threads: list[Attempt] = []
+        loop: list[Attempt] = []
+        processes: list[Attempt] = []
+        for attempt in attempts:
+            handler = attempt.handler
+            (loop if handler.is_async else threads if handler.isolation == "thread" else processes).append(attempt)
+        if threads:
+            self._threads.submit(threads)
+        if loop:
+            self._loop.submit(loop)
+        if processes:
+            self._processes.submit(processes)

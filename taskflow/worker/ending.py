@@ -1,0 +1,101 @@
+"""Ended attempts on their way into the database: gathered, encoded, written in batches."""
+
+from __future__ import annotations
+
+import time
+from queue import SimpleQueue
+from typing import Any, NamedTuple, assert_never
+
+import orjson
+
+from taskflow.store.tasks import Completion
+from taskflow.tasks.context import Context
+from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded, TimedOut
+from taskflow.worker.attempt import Attempt
+
+
+class Ending(NamedTuple):
+    """An attempt with what became of it; `ended` is of the monotonic clock."""
+
+    attempt: Attempt
+    outcome: Outcome | None  # None: taken from the handler by the shutdown, neither success nor failure
+    logs: list[dict[str, Any]] | None
+    ended: float
+
+
+Endings = SimpleQueue[Ending | None]
+"""From whoever ends an attempt to the completer; None wakes the completer for something else."""
+
+
+def ending(attempt: Attempt, outcome: Outcome | None, context: Context | None = None) -> Ending:
+    """The ending of an attempt that ends now."""
+    return Ending(attempt, outcome, context.logs if context is not None else None, time.monotonic())
+
+
+def encode(item: Ending) -> Completion:
+    """An ending as the database takes it. A result that is no JSON makes it a failure, and a final one: to run the
+    handler again would repeat its work and give the same result."""
+    attempt, outcome = item.attempt, item.outcome
+    details: dict[str, Any] = {}
+    result: str | None = None
+    match outcome:
+        case Succeeded():
+            word = "succeeded"
+            if outcome.result is not None:
+                try:
+                    result = orjson.dumps(outcome.result).decode()
+                except (TypeError, ValueError) as error:
+                    return encode(refused(item, f"the result cannot be stored as JSON: {error}"))
+        case Failed():
+            word = "failed"
+            details = {"error": outcome.error, "traceback": outcome.traceback, "final": outcome.final}
+            if outcome.retry_after_seconds is not None:
+                details["retry_after"] = outcome.retry_after_seconds
+        case TimedOut():
+            word, details = "timed_out", {"error": outcome.error}
+        case Snoozed():
+            word, details = "snoozed", {"seconds": outcome.seconds, "error": outcome.reason}
+        case Cancelled():
+            word, details = "cancelled", {"error": outcome.reason}
+        case None:
+            word, reason = "lost", "the worker was stopped before the handler had finished"
+            details = {"error": reason, "charged": False, "lost": False}
+        case _:
+            assert_never(outcome)
+    if item.logs:
+        details["logs"] = item.logs
+    task = attempt.task
+    return Completion(task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None)
+
+
+def refused(item: Ending, reason: str) -> Ending:
+    """The same attempt as a final failure, since what it brought cannot be stored."""
+    return item._replace(outcome=Failed(reason, final=True), logs=None)
+
+
+def _json(details: dict[str, Any]) -> str:
+    """Details as JSON text that jsonb takes: no NUL and no lone surrogate, however odd the error was."""
+    try:
+        encoded = orjson.dumps(details)
+    except (TypeError, ValueError):
+        encoded = orjson.dumps({key: _plain(value) for key, value in details.items()})
+    if b"\\u0000" in encoded:
+        encoded = orjson.dumps({key: _without_nul(value) for key, value in details.items()})
+    return encoded.decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if value is None or isinstance(value, bool) else str(value)
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\x00", "\ufffd")
+        case dict():
+            return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+        case list():
+            return [_without_nul(item) for item in value]
+    return value

@@ -1,0 +1,77 @@
+"""Runs the handler of one attempt and says what became of it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import Any
+
+from taskflow.errors import Cancel, DeadLetter, InvalidPayload, Retry, Signal, Snooze
+from taskflow.tasks.context import Context
+from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded
+from taskflow.worker.attempt import Attempt
+
+NO_RESULT = Succeeded()
+MAX_ERROR_CHARACTERS = 10_000
+MAX_TRACEBACK_CHARACTERS = 50_000
+
+
+def context_of(attempt: Attempt) -> Context:
+    """The context for an attempt that has started."""
+    remaining = attempt.deadline - time.monotonic()
+    return Context(attempt.task, attempt, time.time() + remaining)
+
+
+def run_sync(attempt: Attempt) -> tuple[Outcome, Context | None]:
+    """Run a plain function. Never raises: whatever the handler raises is an outcome."""
+    handler = attempt.handler
+    context: Context | None = None
+    try:
+        payload = handler.parse(attempt.task.payload)
+        if handler.wants_context:
+            context = context_of(attempt)
+            result = handler.function(payload, context)
+        else:
+            result = handler.function(payload)
+    except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
+        return outcome_of(error), context
+    return (NO_RESULT if result is None else Succeeded(result)), context
+
+
+async def run_async(attempt: Attempt, context: Context) -> Any:
+    """Run a coroutine function; raises what the handler raises."""
+    handler = attempt.handler
+    payload = handler.parse(attempt.task.payload)
+    return await (handler.function(payload, context) if handler.wants_context else handler.function(payload))
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """What an exception of a handler means for its attempt."""
+    match error:
+        case Snooze():
+            return Snoozed(error.seconds, str(error))
+        case Cancel():
+            return Cancelled(str(error))
+        case DeadLetter():
+            return Failed(str(error), final=True)
+        case Retry():
+            return Failed(str(error), retry_after_seconds=error.after_seconds)
+        case InvalidPayload():
+            return Failed(str(error), final=True)
+        case Signal():
+            return Failed(str(error))
+    return Failed(describe(error), traceback_of(error))
+
+
+def describe(error: BaseException) -> str:
+    """The exception in one line: its class, and what it says."""
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001  (an exception may be broken in any way)
+        message = f"(its message cannot be made: {type(broken).__name__})"
+    return (f"{type(error).__name__}: {message}" if message else type(error).__name__)[:MAX_ERROR_CHARACTERS]
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback, its end if it is very long, since there the cause stands."""
+    return "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]

@@ -1,0 +1,86 @@
+"""Waits for a notification of the database or for a word from another thread, whichever comes first."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from taskflow.store import bells
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Listener:
+    """The wake-ups of one claimer. `wake` may be called from any thread and from a signal handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._received: deque[tuple[str, str]] = deque()
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one."""
+        with suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._writer, b"w")
+
+    def attach(self, connection: Connection) -> None:
+        """Receive what is notified on this connection from now on."""
+        own = connection.info.backend_pid
+        connection.add_notify_handler(
+            lambda notify: None if notify.pid == own else self._received.append((notify.channel, notify.payload))
+        )
+        bells.listen(connection)
+
+    def wait(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
+        """Sleep until something comes, at most this long; returns the notifications as (channel, payload).
+
+        Raises psycopg.OperationalError if the connection has been closed by the server.
+        """
+        if not self._received:
+            socket = connection.fileno()
+            readable, _, _ = select.select([socket, self._reader], [], [], max(0.0, seconds))
+            if self._reader in readable:
+                os.read(self._reader, 65536)
+            if socket in readable:
+                self._consume(connection)
+        received = list(self._received)
+        self._received.clear()
+        return received
+
+    def pause(self, seconds: float) -> None:
+        """The same without a connection."""
+        readable, _, _ = select.select([self._reader], [], [], max(0.0, seconds))
+        if readable:
+            os.read(self._reader, 65536)
+
+    def hears(self, connection: Connection, sent: Future[None], token: str, seconds: float) -> bool:
+        """Whether the notification with this token arrives, which somebody sends on another connection."""
+        try:
+            sent.result(timeout=seconds)
+        except TimeoutError:
+            raise psycopg.OperationalError("the second connection of the worker is not there yet") from None
+        return any((bells.CONTROL, token) in self.wait(connection, seconds / 10) for _ in range(10))
+
+    def close(self) -> None:
+        """Free the pipe."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _consume(self, connection: Connection) -> None:
+        own = connection.info.backend_pid
+        connection.pgconn.consume_input()
+        while (notify := connection.pgconn.notifies()) is not None:
+            if notify.be_pid != own:
+                self._received.append((notify.relname.decode(), notify.extra.decode()))
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    return reader, writer

@@ -1,0 +1,83 @@
+"""A process that runs handlers with isolation="process", one after the other, for its parent at the end of a pipe.
+
+It takes (task, deadline), and sends ("started",), ("progress", percent, message) and ("ended", outcome, logs). It ends
+when the pipe does. Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from taskflow import settings as settings_module
+from taskflow.errors import TaskflowError
+from taskflow.tasks.outcome import Failed, Outcome
+from taskflow.tasks.registry import registry
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.connections import HandlerConnections
+from taskflow.worker.executor import run_sync
+
+
+class PipedAttempt(Attempt):
+    """An attempt whose progress goes through the pipe. A cancelled one is killed, so nobody need ask."""
+
+    __slots__ = ("pipe",)
+    pipe: Connection
+
+    def report_progress(self, percent: int, message: str | None) -> None:
+        self.pipe.send(("progress", percent, message))
+
+
+def load_handlers(imports: tuple[str, ...]) -> None:
+    """Import the modules that declare handlers, the built-in ones included."""
+    sys.path.insert(0, os.getcwd())
+    for module in ("taskflow.handlers", *imports):
+        importlib.import_module(module)
+
+
+def serve(pipe: Connection, connections: HandlerConnections) -> None:
+    """Run what comes through the pipe until it closes."""
+    while True:
+        try:
+            task, timeout_seconds = pipe.recv()
+        except EOFError:
+            return
+        outcome, logs = _run(pipe, connections, task, timeout_seconds)
+        try:
+            pipe.send(("ended", outcome, logs))
+        except (TypeError, ValueError, AttributeError) as error:  # cannot be pickled
+            pipe.send(("ended", Failed(f"the result cannot be stored as JSON: {error}", final=True), logs))
+
+
+def _run(
+    pipe: Connection, connections: HandlerConnections, task: Any, timeout_seconds: float
+) -> tuple[Outcome, list[dict[str, Any]] | None]:
+    handler = registry.get(task.type)
+    if handler is None:
+        return Failed(f"the process for handlers does not know the type {task.type!r}; is its module imported?"), None
+    attempt = PipedAttempt(task, handler, 0, 0.0, timeout_seconds, connections)
+    attempt.pipe = pipe
+    attempt.start()
+    outcome, context = run_sync(attempt)
+    return outcome, context.logs if context is not None else None
+
+
+def main() -> None:
+    """Entry point: the pipe's file descriptor is the only argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches everybody; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe = Connection(int(sys.argv[1]))
+    settings = settings_module.load()
+    try:
+        load_handlers(settings.imports)
+    except (ImportError, TaskflowError) as error:
+        sys.exit(f"taskflow: the handlers cannot be imported: {error}")
+    serve(pipe, HandlerConnections(settings.database_url, lambda: None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Handlers with isolation="process": they can be killed, when they overrun their timeout or are cancelled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from taskflow.processes import spawn
+from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.ending import Ending
+from taskflow.worker.slots import Slots
+
+
+class Child:
+    """One process for handlers, and the pipe to it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.pipe, theirs = Pipe()
+        try:
+            self._process = spawn(
+                [sys.executable, "-m", "taskflow.worker.process_child", str(theirs.fileno())],
+                end_with=signal.SIGKILL,
+                environment=environment,
+                pass_fds=[theirs.fileno()],
+            )
+        finally:
+            theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once; a process that has ended already is no error."""
+        self._process.kill()
+
+    def reap(self) -> str:
+        """Wait for its end and say how it came."""
+        code = self._process.wait()
+        self.pipe.close()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+class ProcessSlots:
+    """Threads, up to as many as there are slots, each looking after one child that it starts when it needs it."""
+
+    def __init__(self, slots: Slots, environment: dict[str, str]) -> None:
+        self._slots = slots
+        self._environment = environment
+        self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads = 0
+        self._children: set[Child] = set()
+        self._closed = False
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._waiting.put(attempt)
+        wanted = min(self._slots.size, self._threads + len(attempts))
+        while self._threads < wanted:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"process-slot-{self._threads}", daemon=True).start()
+
+    def drain(self) -> list[Attempt]:
+        taken: list[Attempt] = []
+        while True:
+            try:
+                attempt = self._waiting.get_nowait()
+            except Empty:
+                return taken
+            if attempt is not None:
+                taken.append(attempt)
+
+    def close(self) -> None:
+        self._closed = True
+        for child in list(self._children):
+            child.kill()
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        child: Child | None = None
+        while (attempt := self._waiting.get()) is not None:
+            self._slots.take()
+            try:
+                if self._slots.start(attempt):
+                    child = self._live(child)
+                    child = self._attend(child, attempt)
+            finally:
+                self._slots.give()
+        if child is not None:
+            child.kill()
+            child.reap()
+
+    def _live(self, child: Child | None) -> Child:
+        if child is not None and child.alive:
+            return child
+        child = Child(self._environment)
+        self._children.add(child)
+        return child
+
+    def _attend(self, child: Child, attempt: Attempt) -> Child | None:
+        """Have the child run the attempt; returns it, or None if it is no more."""
+        attempt.stop = child.kill
+        logs: list[dict[str, Any]] | None = None
+        outcome: Outcome | None = None
+        try:
+            remaining = attempt.deadline - time.monotonic()
+            child.pipe.send((attempt.task, remaining))
+            if attempt.cancel_requested:  # before there was anything to stop
+                child.kill()
+            outcome, logs = self._ended(child.pipe, attempt)
+        except (EOFError, OSError):
+            pass
+        survivor: Child | None = child
+        if outcome is None:
+            child.kill()
+            how = child.reap()
+            self._children.discard(child)
+            survivor = None
+            outcome = self._without_answer(attempt, how)
+        attempt.stop = None
+        self._slots.observe(attempt)
+        if not self._closed and self._slots.in_flight.settle(attempt):
+            self._slots.endings.put(Ending(attempt, outcome, logs, time.monotonic()))
+        return survivor
+
+    def _ended(self, pipe: Connection, attempt: Attempt) -> tuple[Outcome | None, list[dict[str, Any]] | None]:
+        """Listen to the child until it has ended the attempt, or the time is up: (None, None) then."""
+        while (remaining := attempt.deadline - time.monotonic()) > 0:
+            if not pipe.poll(remaining):
+                break
+            match pipe.recv():
+                case ("progress", percent, message):
+                    attempt.report_progress(percent, message)
+                case ("ended", outcome, logs):
+                    return outcome, logs
+        return None, None
+
+    def _without_answer(self, attempt: Attempt, how: str) -> Outcome:
+        if attempt.cancel_requested:
+            return Cancelled("the task was cancelled while it ran; its process was killed")
+        if time.monotonic() >= attempt.deadline:
+            return TimedOut("the handler ran longer than its timeout and its process was killed")
+        return Failed(f"the handler's process {how}")
+
+
+def child_environment(database_url: str, imports: Sequence[str]) -> dict[str, str]:
+    """What a child needs beside this process's environment: the flags of the command line."""
+    return {**os.environ, "TASKFLOW_DATABASE_URL": database_url, "TASKFLOW_IMPORTS": ",".join(imports)}

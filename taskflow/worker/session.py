@@ -1,0 +1,73 @@
+"""A connection that is opened anew when it was lost, with growing pauses, until it is no longer wanted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import psycopg
+
+from taskflow.errors import DatabaseUnavailable, TaskflowError
+from taskflow.store.connection import connect
+from taskflow.telemetry import get_logger
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Session:
+    """One connection of a worker. An outage is logged once when it begins and once when it ends, not per try."""
+
+    def __init__(self, dsn: str, name: str, gone: Event, prepare: Callable[[Connection], None] | None = None) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._gone = gone
+        self._prepare = prepare
+        self._connection: Connection | None = None
+        self._pause = 0.0
+        self._down = False
+        self._log = get_logger(name)
+        self.prepare_threshold: int | None = None
+
+    def open(self) -> Connection | None:
+        """The connection, opened if need be. None: it cannot be had now; the pause before the next try is over then."""
+        if self._connection is not None:
+            return self._connection
+        if self._pause:
+            self._gone.wait(self._pause * random.uniform(0.5, 1.0))
+        try:
+            connection = connect(self._dsn, name=self._name, prepare_threshold=self.prepare_threshold)
+            if self._prepare is not None:
+                self._prepare(connection)
+        except (TaskflowError, psycopg.Error) as error:
+            self._failed(error)
+            return None
+        if self._down:
+            self._log.info("database_back")
+        self._connection, self._pause, self._down = connection, 0.0, False
+        return connection
+
+    def lost(self, error: Exception) -> None:
+        """The connection is of no use any more: close it, so that the next `open` makes a new one."""
+        self.close()
+        self._failed(error)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _failed(self, error: Exception) -> None:
+        if not self._down:
+            event = (
+                "database_unavailable" if isinstance(error, DatabaseUnavailable | psycopg.Error) else "database_refuses"
+            )
+            self._log.warning(
+                event, error=str(error).strip(), next="trying again until it is back; running tasks go on"
+            )
+        self._down = True
+        self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or FIRST_PAUSE_SECONDS)
