@@ -1,0 +1,110 @@
+"""`taskflow dev`: the whole system on this machine, with a PostgreSQL of its own; Ctrl-C ends all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from taskflow.cli.dev_database import Database, embedded, named
+from taskflow.cli.dev_directory import claimed
+from taskflow.cli.dev_port import free_port
+from taskflow.cli.dev_processes import Processes
+from taskflow.errors import TaskflowError
+from taskflow.settings import Settings, load
+from taskflow.store.migrate import migrate
+
+HOST = "127.0.0.1"
+PROGRAMS = ("server", "worker")
+DRAIN_SECONDS = 15.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command("dev")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of the web server, 0 for any. [default: PORT, or 8080]"
+)
+@click.option("--fresh", is_flag=True, help="Drop the data of the embedded PostgreSQL first.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=".taskflow",
+    show_default=True,
+    help="Where the embedded PostgreSQL keeps its data.",
+)
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module with your handlers; repeatable.")
+def command(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
+    """Run web server, worker and leader loops here, with an embedded PostgreSQL unless DATABASE_URL is set.
+
+    The web server listens on 127.0.0.1 only and asks for no key.
+    """
+    settings = load(port=port)
+    if fresh and settings.database_url:
+        raise TaskflowError("--fresh drops the embedded PostgreSQL, and DATABASE_URL names another: unset one of them.")
+    with claimed(directory) as place, _stopped_by_signals():
+        chosen = free_port(HOST, settings.port)
+        place.announce(f"http://{HOST}:{chosen}")
+        with named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh) as database:
+            migrate(database.url)
+            with Processes(_environment(settings, database, chosen, imports)) as processes:
+                processes.start(PROGRAMS)
+                processes.await_ready(f"http://{HOST}:{chosen}/ready")
+                click.echo(_welcome(f"http://{HOST}:{chosen}", database))
+                processes.watch()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP mean what Ctrl-C does: leave the block, undo everything, and exit with 0."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+    for number in STOP_SIGNALS:  # all is down: there is nothing left to interrupt
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _environment(settings: Settings, database: Database, port: int, imports: tuple[str, ...]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATABASE_URL": database.url,
+        "TASKFLOW_DATABASE_URL": database.url,
+        "PORT": str(port),
+        "TASKFLOW_PORT": str(port),
+        "TASKFLOW_HOST": HOST,
+        "TASKFLOW_AUTH": "off",
+        "TASKFLOW_IMPORTS": ",".join((*settings.imports, *imports)),
+        "TASKFLOW_DRAIN_TIMEOUT": str(min(settings.drain_timeout, DRAIN_SECONDS)),
+    }
+
+
+def _welcome(url: str, database: Database) -> str:
+    create = f"""curl -s {url}/api/v1/tasks -H 'Content-Type: application/json' \\
+    -d '{{"type": "echo", "payload": {{"hello": "world"}}}}'"""
+    return f"""
+taskflow is running. Ctrl-C stops it; the data stays.
+
+  API       {url}/api/v1/tasks
+  metrics   {url}/metrics
+  database  {database.shown}
+
+Create a task, then see what became of it:
+
+  {create}
+  curl -s {url}/api/v1/tasks/1
+
+The same with psql:
+
+  psql '{database.shown}' \\
+    -c "SELECT * FROM taskflow.enqueue('echo', '{{\\"hello\\": \\"world\\"}}')" \\
+    -c "SELECT * FROM taskflow.task_status(1)"
+"""

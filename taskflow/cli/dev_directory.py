@@ -1,0 +1,57 @@
+"""The directory of `taskflow dev`: held by one at a time, so that a second one can say where the first runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskflow.errors import TaskflowError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The directory, while this process holds it."""
+
+    path: Path
+
+    def announce(self, url: str) -> None:
+        """Leave word of who runs here, for others who try."""
+        (self.path / "running.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+
+
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[Place]:
+    """Make `directory` if need be, and hold it until the end of the block; the kernel lets go if we are killed.
+
+    Raises `TaskflowError` when it cannot be written to, or somebody else holds it.
+    """
+    path = directory.absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("a")
+    except OSError as error:
+        raise TaskflowError(f"Cannot write to {path}: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TaskflowError(_who_runs(path)) from None
+        announcement = path / "running.json"
+        announcement.unlink(missing_ok=True)
+        try:
+            yield Place(path)
+        finally:
+            announcement.unlink(missing_ok=True)
+
+
+def _who_runs(path: Path) -> str:
+    try:
+        other = json.loads((path / "running.json").read_text())
+        return f"taskflow dev runs here already: {other['url']} (process {other['pid']}, data in {path})."
+    except (OSError, ValueError, KeyError):
+        return f"taskflow dev is just starting or stopping in {path}."

@@ -1,0 +1,40 @@
+"""A port to listen on, found out before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+
+from taskflow.errors import TaskflowError
+
+PATIENCE_SECONDS = 2.0
+
+
+def free_port(host: str, wanted: int, *, patience_seconds: float = PATIENCE_SECONDS) -> int:
+    """`wanted`, or any free port for 0. Raises `TaskflowError` when somebody else listens there.
+
+    It waits for `patience_seconds`, in which the web server of a `taskflow dev` that was killed goes away.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return _bound(host, wanted)
+        except PermissionError:
+            raise TaskflowError(f"Port {wanted} needs more rights than yours; PORT=8080 takes another.") from None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise TaskflowError(f"Cannot listen on {host}:{wanted}: {error.strerror}.") from error
+            if time.monotonic() > deadline:
+                raise TaskflowError(
+                    f"Port {wanted} is in use by another program; PORT={wanted + 1} takes another."
+                ) from None
+            time.sleep(0.1)
+
+
+def _bound(host: str, port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        number: int = probe.getsockname()[1]
+        return number
