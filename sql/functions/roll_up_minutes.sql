@@ -6,13 +6,16 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 -- Days are seldom analyzed while they fill; whatever the statistics say, the BRIN index must find the minute.
 SET enable_seqscan = off
+-- This is nothing to take the other cores from the tasks for.
+SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE
     v_rows integer;
 BEGIN
     WITH measured AS (
-        SELECT date_trunc('minute', e.finished_at) AS minute, e.queue, e.type, e.outcome,
-               greatest(extract(epoch FROM e.finished_at - e.started_at)::double precision, 0) AS seconds
+        -- date_bin and date_part: a third of the time of date_trunc and of extract, which computes in numeric.
+        SELECT date_bin('1 minute', e.finished_at, '2000-01-01 00:00+00') AS minute, e.queue, e.type, e.outcome,
+               greatest(date_part('epoch', e.finished_at - e.started_at), 0) AS seconds
         FROM taskflow.executions e
         WHERE e.finished_at >= date_trunc('minute', p_from) AND e.finished_at < date_trunc('minute', p_to)
     ), bucketed AS (

@@ -23,8 +23,8 @@ MOST_LEASE_SECONDS = 15.0
 class Leader:
     """Stands for election in the background, and runs the loops while it leads.
 
-    One that leads has two connections: one for the loops of short statements, one for partitions and retention, which
-    may have to wait for a reader. One that does not has none but for a moment every few seconds.
+    One that leads has two connections: one for the lease and the loops of short statements, one for what may take long
+    or waits for a reader. One that does not lead has none but for a moment every few seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,12 +39,12 @@ class Leader:
             Looper(
                 "leader",
                 settings.database_url,
-                [self._lease, Rescuer(settings.heartbeat_timeout), Statistics(), Expiry()],
+                [self._lease, Rescuer(settings.heartbeat_timeout), Expiry()],
             ),
             Looper(
-                "retention",
+                "upkeep",
                 settings.database_url,
-                [Partitions(), Retention(keep)],
+                [Partitions(), Statistics(), Retention(keep)],
                 wanted=lambda: self._lease.held,
             ),
         )

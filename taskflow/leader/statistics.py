@@ -46,4 +46,6 @@ class Statistics(Loop):
     def _first_minute(self, current: datetime, done: datetime | None) -> datetime:
         if self._next is None:
             self._next = current - CATCH_UP if done is None else done - LATE
-        return max(min(self._next, current - LATE), current - CATCH_UP)
+        if self._next > current:  # the clock was set back
+            self._next = current - LATE
+        return max(self._next, current - CATCH_UP)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from taskflow.leader import Leader
+from taskflow.settings import Settings, load
+from tests.leader.conftest import Database, days_ago, wait_until
+
+CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name IN ('taskflow leader', 'taskflow upkeep')"
+)
+
+
+@pytest.fixture
+def settings(dsn: str) -> Settings:
+    return load(database_url=dsn, heartbeat_timeout=1.0)
+
+
+@pytest.fixture
+def leaders(settings: Settings) -> Iterator[list[Leader]]:
+    both = [Leader(settings) for _ in range(2)]
+    yield both
+    for leader in both:
+        leader.stop(5)
+
+
+def start(leaders: list[Leader]) -> None:
+    for leader in leaders:
+        leader.start()
+    wait_until(lambda: any(leader.leading for leader in leaders))
+
+
+def test_of_two_one_leads_and_the_other_takes_over_when_it_stops(database: Database, leaders: list[Leader]) -> None:
+    start(leaders)
+    first, second = sorted(leaders, key=lambda leader: not leader.leading)
+    assert not second.leading
+    began = time.monotonic()
+    assert first.stop(2)
+    assert time.monotonic() - began < 2
+    assert not first.leading
+    wait_until(lambda: second.leading)
+    wait_until(lambda: database.one(CONNECTIONS) == 2)
+
+
+def test_a_follower_has_no_connection_but_for_a_moment(database: Database, leaders: list[Leader]) -> None:
+    start(leaders)
+    wait_until(lambda: database.one(CONNECTIONS) == 2)
+    counts = [database.one(CONNECTIONS) for _ in range(200)]
+    assert sorted(counts)[100] == 2
+    assert max(counts) <= 3
+
+
+def test_a_leader_that_loses_its_connections_leads_again_or_another_does(
+    database: Database, leaders: list[Leader]
+) -> None:
+    start(leaders)
+    with capture_logs() as logs:
+        database.all(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'taskflow leader'"
+        )
+        wait_until(lambda: any(item["event"] == "leader_elected" for item in logs))
+    assert "terminating connection" in next(item["reason"] for item in logs if item["event"] == "leader_interrupted")
+    wait_until(lambda: sum(leader.leading for leader in leaders) == 1)
+
+
+def test_every_loop_runs(database: Database, leaders: list[Leader]) -> None:
+    then = days_ago(40)
+    day = database.make_day("executions", then.date())
+    dead = database.add_task("dead_letter", then)
+    database.add_execution(dead, then)
+    missing = database.one(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'taskflow.executions'::regclass"
+    )
+    database.connection.execute(f"DROP TABLE {missing}")
+    database.connection.execute("INSERT INTO taskflow.rate_windows VALUES ('q', '', now() - interval '1 day', 1)")
+    task = database.enqueue()[0]
+    database.claim(database.register(), 1)
+    start(leaders)
+
+    wait_until(lambda: not database.exists(day))
+    wait_until(lambda: database.one("SELECT to_regclass(%s)", missing))
+    wait_until(
+        lambda: database.all("SELECT outcome::text FROM taskflow.executions WHERE task_id = %s", task) == ["lost"]
+    )
+    wait_until(lambda: database.one("SELECT count(*) FROM taskflow.rate_windows") == 0)
+    assert database.all("SELECT task_id FROM taskflow.executions_kept") == [dead]
+
+
+def test_two_leaders_record_each_lost_attempt_once(database: Database, settings: Settings) -> None:
+    """The lease saves work, it does not carry correctness: here both rescue at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from taskflow.store import rescue
+
+    database.enqueue(2000)
+    worker = database.register()
+    database.claim(worker, 2000)
+
+    def take(_: int) -> int:
+        with database.connect() as connection:
+            taken, batch = 0, rescue.BATCH
+            while batch:
+                batch = rescue.rescue(connection, worker, 0) or rescue.rescue(connection, worker, None)
+                taken += batch
+            return taken
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(take, range(3))) == 2000
+    assert database.one("SELECT count(*), count(DISTINCT task_id) FROM taskflow.executions") == (2000, 2000)
+    assert database.one("SELECT count(*) FROM taskflow.tasks WHERE state = 'pending' AND losses = 1") == 2000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_scheduler_command_leads_and_ends_within_two_seconds(
+    database: Database, dsn: str, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taskflow", "scheduler"],
+        env={**os.environ, "DATABASE_URL": dsn, "TASKFLOW_LOG_FORMAT": "json"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: database.one("SELECT count(*) FROM taskflow.leases"))
+        began = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+        assert time.monotonic() - began < 2
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert '"scheduler_stopped"' in errors
+    assert database.one("SELECT count(*) FROM taskflow.leases") == 0
+
+
+def test_the_scheduler_ends_in_time_also_when_no_database_answers(dsn: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taskflow", "scheduler"],
+        env={
+            **os.environ,
+            "DATABASE_URL": "postgresql://nobody@/none?host=/nonexistent",
+            "TASKFLOW_LOG_FORMAT": "json",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        seen = ""
+        while "leader_interrupted" not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        began = time.monotonic()
+        process.terminate()
+        process.communicate(timeout=10)
+        assert time.monotonic() - began < 2
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0

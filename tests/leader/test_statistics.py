@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from taskflow.leader.expiry import Expiry
+from taskflow.leader.statistics import CATCH_UP, INTERVAL_SECONDS, LATE, ROUND_SECONDS, Statistics
+from tests.leader.conftest import Database, ManualClock
+
+SUMS = "SELECT minute, queue, type, outcome::text, count FROM taskflow.task_stats ORDER BY minute, queue, type, outcome"
+
+
+def current_minute(database: Database) -> datetime:
+    minute: datetime = database.one("SELECT date_trunc('minute', now())")
+    return minute
+
+
+def test_finished_attempts_are_counted_by_minute_queue_type_and_outcome(database: Database) -> None:
+    minute = current_minute(database) - timedelta(minutes=5)
+    for second, columns in enumerate(
+        [{}, {}, {"outcome": "failed"}, {"queue": "mail"}, {"type": "other"}, {"outcome": "lost"}]
+    ):
+        database.add_execution(second, minute + timedelta(seconds=9 * second), **columns)
+    database.add_execution(9, minute + timedelta(seconds=60))
+    Statistics().work(database.connection)
+    assert database.all(SUMS) == [
+        (minute, "default", "other", "succeeded", 1),
+        (minute, "default", "t", "failed", 1),
+        (minute, "default", "t", "lost", 1),
+        (minute, "default", "t", "succeeded", 2),
+        (minute, "mail", "t", "succeeded", 1),
+        (minute + timedelta(minutes=1), "default", "t", "succeeded", 1),
+    ]
+
+
+def test_counting_again_replaces_and_a_row_that_committed_late_is_found(database: Database) -> None:
+    loop = Statistics()
+    minute = current_minute(database) - timedelta(minutes=1)
+    database.add_execution(1, minute)
+    loop.work(database.connection)
+    loop.work(database.connection)
+    database.add_execution(2, minute)
+    loop.work(database.connection)
+    assert database.all(SUMS) == [(minute, "default", "t", "succeeded", 2)]
+
+
+def test_after_a_downtime_a_day_is_caught_up_and_no_more(database: Database) -> None:
+    current = current_minute(database)
+    missed = [current - CATCH_UP + timedelta(minutes=2), current - timedelta(hours=5), current]
+    database.make_day("executions", (current - timedelta(days=2)).date())
+    for task, minute in enumerate([current - CATCH_UP - timedelta(minutes=5), *missed]):
+        database.add_execution(task, minute)
+    database.one(
+        "INSERT INTO taskflow.task_stats VALUES (%s, 'q', 't', 'succeeded', 1, 1, '{}') RETURNING 1",
+        current - timedelta(days=3),
+    )
+    loop, rounds = Statistics(), 1
+    while loop.work(database.connection) < INTERVAL_SECONDS:
+        rounds += 1
+    assert rounds < 100
+    assert [row[0] for row in database.all(SUMS)][1:] == missed
+
+
+def test_catching_up_goes_on_where_the_last_leader_stopped(database: Database) -> None:
+    current = current_minute(database)
+    old, recent = current - timedelta(hours=3), current - timedelta(hours=2)
+    for task, minute in enumerate([old, recent]):
+        database.add_execution(task, minute)
+    database.one(
+        "INSERT INTO taskflow.task_stats VALUES (%s, 'x', 't', 'succeeded', 1, 1, '{}') RETURNING 1",
+        old + LATE + timedelta(minutes=1),
+    )
+    Statistics().work(database.connection)
+    assert [row[0] for row in database.all(SUMS) if row[1] == "default"] == [recent]
+
+
+def test_much_to_count_is_spread_over_rounds_and_each_is_followed_by_a_rest(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taskflow.store import statistics
+
+    counted: list[datetime] = []
+
+    def slow(_connection: object, start: datetime, _end: datetime) -> int:
+        counted.append(start)
+        clock.advance(ROUND_SECONDS + 1)
+        return 0
+
+    monkeypatch.setattr(statistics, "roll_up", slow)
+    database.one(
+        "INSERT INTO taskflow.task_stats VALUES (%s, 'x', 't', 'succeeded', 1, 1, '{}') RETURNING 1",
+        current_minute(database) - timedelta(minutes=5),
+    )
+    loop = Statistics(clock=clock)
+    delays = [loop.work(database.connection) for _ in range(8)]
+    assert counted == [counted[0] + n * timedelta(minutes=1) for n in range(8)]
+    assert delays[0] == 0
+    assert delays[-1] >= 20 * ROUND_SECONDS
+
+
+def test_minutes_left_behind_by_a_clock_that_was_ahead_do_not_stop_the_counting(database: Database) -> None:
+    current = current_minute(database)
+    database.one(
+        "INSERT INTO taskflow.task_stats VALUES (%s, 'x', 't', 'succeeded', 1, 1, '{}') RETURNING 1",
+        current + timedelta(hours=1),
+    )
+    database.add_execution(1, current - timedelta(minutes=3))
+    Statistics().work(database.connection)
+    assert (current - timedelta(minutes=3), "default", "t", "succeeded", 1) in database.all(SUMS)
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_counting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taskflow.store import statistics
+
+    current = current_minute(database)
+    ahead = iter([current + timedelta(hours=1), current])
+    monkeypatch.setattr(statistics, "rolled_up_until", lambda _connection: (next(ahead), None))
+    loop = Statistics()
+    loop.work(database.connection)
+    database.add_execution(1, current)
+    loop.work(database.connection)
+    assert database.all(SUMS) == [(current, "default", "t", "succeeded", 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(-1, 1), (0, 1), (0.00099, 1), (0.001, 2), (0.0015, 2), (1, 11), (9999, 22), (10000, 23)]
+)
+def test_a_duration_has_its_bucket(database: Database, seconds: float, bucket: int) -> None:
+    assert database.one("SELECT taskflow.duration_bucket(%s)", seconds) == bucket
+
+
+def test_the_bounds_that_are_documented_are_those_that_are_used(database: Database) -> None:
+    assert database.all(
+        "SELECT taskflow.duration_bucket(b) FROM unnest(taskflow.duration_bounds()) AS b ORDER BY b"
+    ) == list(range(2, 24))
+
+
+def test_durations_are_summed_and_spread_over_the_buckets_and_a_clock_set_back_counts_as_nothing(
+    database: Database,
+) -> None:
+    end = current_minute(database) - timedelta(minutes=1)
+    for task, seconds in enumerate([0, 0.0015, 0.0015, 1, 20000, -3600]):
+        database.add_execution(task, end, started_at=end - timedelta(seconds=seconds))
+    Statistics().work(database.connection)
+    total, buckets = database.one("SELECT duration_seconds, duration_buckets FROM taskflow.task_stats")
+    assert total == pytest.approx(20001.003)
+    assert len(buckets) == 23
+    assert {place: n for place, n in enumerate(buckets, start=1) if n} == {1: 2, 2: 2, 11: 1, 23: 1}
+
+
+def test_what_has_had_its_time_is_removed_and_the_rest_stays(database: Database) -> None:
+    database.connection.execute("INSERT INTO taskflow.queues (name, rate_period) VALUES ('slow', 86400)")
+    for age in ("1 minute", "23 hours", "25 hours", "80 hours", "89 days", "91 days"):
+        database.connection.execute(
+            "INSERT INTO taskflow.idempotency_keys (scope, key, request_hash, created_at)"
+            " VALUES ('s', %s, '', now() - %s::interval)",
+            (age, age),
+        )
+        database.connection.execute(
+            "INSERT INTO taskflow.rate_windows VALUES ('slow', '', now() - %s::interval, 1)", (age,)
+        )
+        database.connection.execute(
+            "INSERT INTO taskflow.task_stats VALUES (now() - %s::interval, 'q', 't', 'succeeded', 1, 1, '{}')", (age,)
+        )
+    Expiry().work(database.connection)
+    assert database.all("SELECT key FROM taskflow.idempotency_keys ORDER BY created_at DESC") == [
+        "1 minute",
+        "23 hours",
+    ]
+    assert database.one("SELECT count(*) FROM taskflow.rate_windows") == 3
+    assert database.one("SELECT count(*) FROM taskflow.task_stats") == 5
+
+
+def test_expiry_takes_small_batches_and_comes_back_at_once_for_more(database: Database) -> None:
+    database.connection.execute(
+        "INSERT INTO taskflow.rate_windows"
+        " SELECT 'q', '', now() - n * interval '1 day', 1 FROM generate_series(1, 25000) n"
+    )
+    loop = Expiry()
+    assert loop.work(database.connection) == 0
+    assert database.one("SELECT count(*) FROM taskflow.rate_windows") == 5000
+    assert loop.work(database.connection) > 0
+    assert database.one("SELECT count(*) FROM taskflow.rate_windows") == 0
