@@ -77,12 +77,12 @@ def _difference(connection: psycopg.Connection, database: str) -> str | None:
     way_out = "Run `taskflow migrate` before starting this version."
     if found is None:
         return f"The database {database} has an unfinished taskflow schema. {way_out}"
-    if found in resources.revisions() and found != resources.revisions()[-1]:
-        head = resources.revisions()[-1]
+    *older, head = resources.revisions()
+    if found in older:
         return (
             f"The schema in the database {database} is older (revision {found}) than this program ({head}). {way_out}"
         )
-    paths = [path for path in resources.sql_files() if path.startswith(("functions/", "views/"))]
+    paths = [path for path in resources.sql_paths() if path.startswith(("functions/", "views/"))]
     missing = connection.execute(
         "SELECT path FROM unnest(%s::text[]) AS path EXCEPT SELECT path FROM taskflow.sql_objects ORDER BY 1 LIMIT 1",
         [paths],

@@ -27,6 +27,9 @@ def apply(connection: psycopg.Connection, item: SqlObject) -> None:
     without it, and all of them are made anew. Raises NotAllowed or TaskflowError naming the file; errors of locks and
     of the connection as psycopg's.
     """
+    if item.kind != "views":
+        _run(connection, item)
+        return
     try:
         with connection.transaction():
             _run(connection, item)

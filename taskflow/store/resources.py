@@ -15,10 +15,16 @@ def _directory(name: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
-def sql_files() -> dict[str, str]:
-    """Every file of sql/, as path below it (``functions/enqueue.sql``) → text, sorted by path."""
+def sql_paths() -> list[str]:
+    """Every file of sql/, as its path below it (``functions/enqueue.sql``), sorted."""
     root = _directory("sql")
-    return {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in sorted(root.rglob("*.sql"))}
+    return sorted(path.relative_to(root).as_posix() for path in root.glob("*/*.sql"))
+
+
+def sql_files() -> dict[str, str]:
+    """Path → text of every file of sql/, sorted by path."""
+    root = _directory("sql")
+    return {path: (root / path).read_text("utf-8") for path in sql_paths()}
 
 
 @cache
@@ -32,7 +38,6 @@ def migrations_path() -> Path:
     return _directory("migrations")
 
 
-@cache
 def revisions() -> tuple[str, ...]:
     """The ids of all migrations, oldest first.
 

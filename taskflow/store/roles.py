@@ -104,8 +104,7 @@ READER_TABLES: Mapping[str, Mapping[str, Columns]] = {
     "api_keys": {"SELECT": API_KEY_COLUMNS},
 }
 # A view reads its tables with its owner's rights, but calls its functions with those of who asks.
-READER_FUNCTIONS = (
-    *SCHEMA_FUNCTIONS,
+LOOK_UP_FUNCTIONS = (
     "task_status",
     "find_task",
     "read_task",
@@ -113,9 +112,8 @@ READER_FUNCTIONS = (
     "shown_state",
     "effective_max_attempts",
     "effective_timeout",
-    "duration_bounds",
-    "duration_bucket",
 )
+READER_FUNCTIONS = (*SCHEMA_FUNCTIONS, *LOOK_UP_FUNCTIONS, "duration_bounds", "duration_bucket")
 
 ROLES = (
     Role(
@@ -126,13 +124,18 @@ ROLES = (
     ),
     Role(
         name="taskflow_worker",
-        purpose="runs tasks, and the loops of the leader; its handlers may create tasks",
+        purpose="runs tasks, and the loops of the leader; its handlers may create tasks and look at them",
         tables={
             **SCHEMA_TABLES,
             "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": EVERY_COLUMN},
+            **dict.fromkeys(("task_list", "task_executions"), READ),
             **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules", "task_stats"), READ),
         },
-        functions=(*PRODUCER_FUNCTIONS, *WORKER_FUNCTIONS, *LEADER_FUNCTIONS),
+        functions=(
+            *dict.fromkeys((*PRODUCER_FUNCTIONS, *LOOK_UP_FUNCTIONS)),
+            *WORKER_FUNCTIONS,
+            *LEADER_FUNCTIONS,
+        ),
     ),
     Role(
         name="taskflow_reader",

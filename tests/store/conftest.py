@@ -31,5 +31,4 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("sql", "migrations"):
         shutil.copytree(resources._directory(name), tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(resources, "PACKAGE", tmp_path / "taskflow")
-    monkeypatch.setattr(resources, "revisions", resources.revisions.__wrapped__)
     return tmp_path

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+
+from taskflow.store import grants
+from taskflow.store.migrate import migrate, pending
+from taskflow.store.roles import INTERNAL_FUNCTIONS, PRODUCER_COLUMNS, READABLE, ROLES
+
+ROLE_NAMES = [role.name for role in ROLES]
+# A schema that stands first in a producer's search_path, with traps that shadow what the functions of taskflow call.
+TRAPS = """
+    CREATE SCHEMA traps AUTHORIZATION a_producer;
+    SET ROLE a_producer;
+    CREATE FUNCTION traps.trap() RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO traps.sprung SELECT current_user WHERE current_user <> 'a_producer'; END $$;
+    CREATE TABLE traps.sprung (who text);
+    CREATE FUNCTION traps.now() RETURNS timestamptz LANGUAGE sql
+        AS $$ SELECT traps.trap(); SELECT pg_catalog.now() $$;
+    CREATE FUNCTION traps.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+        AS $$ SELECT traps.trap(); SELECT pg_catalog.clock_timestamp() $$;
+    CREATE FUNCTION traps.pg_notify(text, text) RETURNS void LANGUAGE sql
+        AS $$ SELECT traps.trap(); SELECT pg_catalog.pg_notify($1, $2) $$;
+    CREATE FUNCTION traps.hashtext(text) RETURNS integer LANGUAGE sql
+        AS $$ SELECT traps.trap(); SELECT pg_catalog.hashtext($1) $$;
+    CREATE FUNCTION traps.same(bigint, bigint) RETURNS boolean LANGUAGE sql
+        AS $$ SELECT traps.trap(); SELECT $1 OPERATOR(pg_catalog.=) $2 $$;
+    CREATE OPERATOR traps.= (FUNCTION = traps.same, LEFTARG = bigint, RIGHTARG = bigint);
+    RESET ROLE;
+"""
+
+
+@pytest.fixture
+def login(dsn, connection):
+    """Connect as a login that is a member of one role: `login("taskflow_producer", "a_producer")`."""
+    made = []
+
+    @contextmanager
+    def connect(role, name="a_login"):
+        connection.execute(f"CREATE ROLE {name} LOGIN IN ROLE {role}")
+        made.append(name)
+        with psycopg.connect(dsn, user=name, autocommit=True) as opened:
+            yield opened
+
+    yield connect
+    for name in made:
+        connection.execute(f"DROP OWNED BY {name}")
+        connection.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def producer(login):
+    with login("taskflow_producer", "a_producer") as connection:
+        yield connection
+
+
+def rows(connection, query, *parameters):
+    return connection.execute(query, parameters).fetchall()
+
+
+class TestList:
+    def test_every_function_is_granted_to_a_role_or_known_as_internal(self, connection):
+        granted = {name for role in ROLES for name in role.functions}
+        found = {
+            row[0]
+            for row in rows(connection, "SELECT proname FROM pg_proc WHERE pronamespace = 'taskflow'::regnamespace")
+        }
+
+        assert found - granted - set(INTERNAL_FUNCTIONS) == set()
+        assert (granted | set(INTERNAL_FUNCTIONS)) - found == set()
+        assert granted & set(INTERNAL_FUNCTIONS) == set()
+
+    def test_every_table_and_view_is_readable_or_secret(self, connection):
+        found = {
+            row[0]
+            for row in rows(
+                connection,
+                "SELECT relname FROM pg_class WHERE relnamespace = 'taskflow'::regnamespace"
+                " AND relkind IN ('r', 'p', 'v') AND relname !~ '_[0-9]{8}$'",
+            )
+        }
+        assert found == {*READABLE, "alembic_version", "sql_objects", "api_keys", "idempotency_keys"}
+
+    def test_a_migrated_database_lacks_nothing(self, connection):
+        assert grants.problems(connection) == []
+
+    def test_a_right_that_was_taken_away_is_named_and_the_next_migration_gives_it_back(self, dsn, connection):
+        connection.execute("REVOKE INSERT (payload) ON taskflow.tasks FROM taskflow_producer")
+        connection.execute("REVOKE USAGE ON SCHEMA taskflow FROM taskflow_reader")
+        connection.execute("GRANT EXECUTE ON FUNCTION taskflow.claim_tasks TO PUBLIC")
+
+        assert {str(right) for right in grants.problems(connection)} == {
+            "taskflow_producer: INSERT (payload) on column taskflow.tasks",
+            "taskflow_reader: USAGE on schema taskflow",
+            "public: EXECUTE on function taskflow.claim_tasks",
+        }
+        assert pending(dsn).grants == ["public", "taskflow_producer", "taskflow_reader"]
+        assert migrate(dsn).done.grants == ["taskflow_producer", "taskflow_reader"]
+        assert grants.problems(connection) == []
+
+    def test_the_printed_statements_give_everything_and_can_be_repeated(self, connection):
+        connection.execute("DROP OWNED BY taskflow_producer, taskflow_worker, taskflow_reader, taskflow_operator")
+        assert grants.problems(connection) != []
+
+        for _ in range(2):
+            connection.execute(grants.as_sql())
+
+        assert grants.problems(connection) == []
+
+
+class TestEverybody:
+    def test_no_function_can_be_called_by_public(self, connection):
+        assert (
+            rows(
+                connection,
+                "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'taskflow'::regnamespace"
+                " AND has_function_privilege('public', oid, 'EXECUTE')",
+            )
+            == []
+        )
+
+    def test_a_new_function_is_seen_by_nobody_before_its_rights_are_set(self, dsn, connection, checkout, monkeypatch):
+        def seen():
+            return rows(connection, "SELECT to_regproc('taskflow.answer') IS NOT NULL")[0][0]
+
+        def look_and_grant(migrating, grant=grants.grant):
+            assert rows(migrating, "SELECT taskflow.answer()") == [(42,)]
+            assert not seen()
+            return grant(migrating)
+
+        monkeypatch.setattr(grants, "grant", look_and_grant)
+        text = "CREATE OR REPLACE FUNCTION taskflow.answer() RETURNS integer LANGUAGE sql AS $$ SELECT 42 $$;\n"
+        (checkout / "sql/functions/answer.sql").write_text(text)
+        migrate(dsn)
+
+        assert seen()
+        assert not rows(connection, "SELECT has_function_privilege('public', 'taskflow.answer()', 'EXECUTE')")[0][0]
+
+    def test_functions_with_their_owners_rights_have_a_fixed_search_path_with_pg_temp_last(self, connection):
+        found = rows(
+            connection,
+            "SELECT p.oid::regprocedure::text, (SELECT c FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%%')"
+            " FROM pg_proc p WHERE p.pronamespace = 'taskflow'::regnamespace AND p.prosecdef",
+        )
+        assert len(found) > 10
+        assert [name for name, path in found if path is None or not path.endswith(", pg_temp")] == []
+
+    def test_nobody_but_the_owner_may_create_anything_in_the_schema(self, connection):
+        for role in [*ROLE_NAMES, "public"]:
+            assert rows(connection, "SELECT has_schema_privilege(%s, 'taskflow', 'CREATE')", role) == [(False,)]
+
+
+class TestProducer:
+    def test_it_creates_tasks_in_every_way_and_sees_their_ids(self, producer):
+        (plain,) = producer.execute("INSERT INTO taskflow.tasks (type) VALUES ('echo') RETURNING id").fetchone()
+        (called,) = producer.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
+        (of_many,) = producer.execute('SELECT id FROM taskflow.enqueue_many(\'[{"type": "echo"}]\')').fetchone()
+        with producer.cursor() as cursor, cursor.copy("COPY taskflow.tasks (type, payload) FROM STDIN") as copy:
+            copy.write_row(("echo", "{}"))
+
+        for task_id in (plain, called, of_many):
+            assert rows(producer, "SELECT state FROM taskflow.task_status(%s)", task_id) == [("pending",)]
+            assert rows(producer, "SELECT taskflow.cancel(%s)", task_id) == [("cancelled",)]
+        assert rows(producer, "SELECT count(id) FROM taskflow.tasks") == [(4,)]
+
+    @pytest.mark.parametrize("column", ["state", "attempt", "worker_id", "failures", "created_by", "result", "version"])
+    def test_it_cannot_set_what_is_the_queues_business(self, producer, column):
+        assert column not in PRODUCER_COLUMNS
+        with pytest.raises(InsufficientPrivilege):
+            producer.execute(f"INSERT INTO taskflow.tasks (type, {column}) VALUES ('echo', DEFAULT)")
+        with pytest.raises(InsufficientPrivilege):
+            producer.execute(f"UPDATE taskflow.tasks SET {column} = DEFAULT")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT payload FROM taskflow.tasks",
+            "SELECT * FROM taskflow.task_list",
+            "INSERT INTO taskflow.tasks (type) VALUES ('echo') RETURNING payload",
+            "SELECT payload FROM taskflow.tasks_live",
+            "SELECT id FROM taskflow.tasks ORDER BY payload",
+            "SELECT * FROM taskflow.executions",
+            "SELECT * FROM taskflow.find_task(1)",
+            "SELECT * FROM taskflow.read_task(1)",
+            "SELECT * FROM taskflow.api_keys",
+            "SELECT * FROM taskflow.claim_tasks(1, '{default}', '{echo}', 1, '{}', '{}')",
+            "SELECT taskflow.retry_task(1)",
+            "DELETE FROM taskflow.tasks",
+            "TRUNCATE taskflow.tasks",
+            "COPY taskflow.tasks TO STDOUT",
+        ],
+    )
+    def test_it_cannot_read_payloads_nor_act_as_a_worker_or_operator(self, producer, query):
+        with pytest.raises(InsufficientPrivilege):
+            producer.execute(query)
+
+    def test_it_can_neither_see_nor_cancel_what_another_created(self, producer, connection):
+        (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
+
+        assert rows(producer, "SELECT * FROM taskflow.task_status(%s)", task_id) == []
+        assert rows(producer, "SELECT taskflow.cancel(%s)", task_id) == [(None,)]
+        assert rows(connection, "SELECT state::text FROM taskflow.tasks WHERE id = %s", task_id) == [("pending",)]
+
+    def test_traps_in_its_search_path_are_never_sprung_with_the_owners_rights(self, producer, connection):
+        connection.execute(TRAPS)
+        producer.execute("CREATE TEMP TABLE tasks (id bigint); CREATE TEMP TABLE tasks_live (id bigint)")
+        for path in ("traps, pg_catalog, pg_temp", "pg_temp, traps, pg_catalog"):
+            producer.execute(f"SET search_path = {path}")
+            (task_id,) = producer.execute(
+                "SELECT id FROM taskflow.enqueue('echo', unique_key => %s, options => '{\"delay\": 5}')", [path]
+            ).fetchone()
+            producer.execute('SELECT taskflow.enqueue_many(\'[{"type": "echo"}]\')')
+            producer.execute("SELECT * FROM taskflow.task_status(%s)", [task_id])
+            producer.execute("SELECT taskflow.cancel(%s)", [task_id])
+
+        assert rows(connection, "SELECT who FROM traps.sprung") == []
+
+
+class TestWorker:
+    def test_it_runs_a_task_from_its_claim_to_its_audit(self, login, connection):
+        connection.execute("SELECT taskflow.enqueue('echo')")
+        with login("taskflow_worker") as worker:
+            (own,) = worker.execute("SELECT taskflow.register_worker('host', 1, NULL, '{echo}', 1, '1')").fetchone()
+            frontier = "array_fill('-infinity'::timestamptz, ARRAY[4]), array_fill(0::bigint, ARRAY[4])"
+            claim = f"SELECT id, attempt FROM taskflow.claim_tasks(%s, '{{default}}', '{{echo}}', 1, {frontier})"
+            task_id, attempt = worker.execute(claim, [own]).fetchone()
+            complete = "SELECT * FROM taskflow.complete_tasks(%s, ARRAY[%s::bigint], ARRAY[%s::int], '{0}', '{null}')"
+
+            assert rows(worker, complete, own, task_id, attempt) == []
+            assert rows(worker, "SELECT state::text FROM taskflow.tasks WHERE id = %s", task_id) == [("completed",)]
+            worker.execute("SELECT taskflow.deregister_worker(%s)", [own])
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "UPDATE taskflow.tasks SET state = 'completed'",
+            "DELETE FROM taskflow.tasks",
+            "UPDATE taskflow.queues SET paused = true",
+            "DELETE FROM taskflow.executions",
+            "SELECT hash FROM taskflow.api_keys",
+            "SELECT taskflow.end_attempt(NULL, 'failed', 0, '{}')",
+        ],
+    )
+    def test_it_changes_tasks_only_through_functions_that_check_its_fence(self, login, query):
+        with login("taskflow_worker") as worker, pytest.raises(InsufficientPrivilege):
+            worker.execute(query)
+
+
+class TestReader:
+    @pytest.mark.parametrize("table", [*READABLE, "sql_objects", "alembic_version"])
+    def test_it_reads(self, login, connection, table):
+        connection.execute("SELECT taskflow.enqueue('echo')")
+        with login("taskflow_reader") as reader:
+            reader.execute(f"SELECT * FROM taskflow.{table}")
+
+    def test_it_reads_tasks_and_attempts_by_id(self, login, connection):
+        (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
+        with login("taskflow_reader") as reader:
+            assert rows(reader, "SELECT id, state FROM taskflow.read_task(%s)", task_id) == [(task_id, "pending")]
+            assert rows(reader, "SELECT * FROM taskflow.task_attempts(%s)", task_id) == []
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT hash FROM taskflow.api_keys",
+            "SELECT * FROM taskflow.api_keys",
+            "SELECT * FROM taskflow.idempotency_keys",
+            "INSERT INTO taskflow.tasks (type) VALUES ('echo')",
+            "SELECT taskflow.enqueue('echo')",
+            "SELECT taskflow.cancel(1)",
+            "UPDATE taskflow.queues SET paused = true",
+        ],
+    )
+    def test_it_reads_no_secret_and_writes_nothing(self, login, query):
+        with login("taskflow_reader") as reader, pytest.raises(InsufficientPrivilege):
+            reader.execute(query)
+
+    def test_it_reads_the_public_columns_of_api_keys(self, login):
+        with login("taskflow_reader") as reader:
+            assert rows(reader, "SELECT id, name, prefix, scopes, expires_at FROM taskflow.api_keys") == []
+
+
+class TestOperator:
+    def test_it_cancels_and_retries_the_tasks_of_others(self, login, connection):
+        (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
+        with login("taskflow_operator") as operator:
+            assert rows(operator, "SELECT taskflow.cancel(%s)", task_id) == [("cancelled",)]
+            assert rows(operator, "SELECT taskflow.retry_task(%s)", task_id) == [("pending",)]
+
+    def test_it_changes_queues_schedules_and_workers_and_writes_the_audit_log(self, login):
+        with login("taskflow_operator") as operator:
+            operator.execute("INSERT INTO taskflow.queues (name) VALUES ('mail')")
+            operator.execute("UPDATE taskflow.queues SET paused = true WHERE name = 'mail'")
+            operator.execute("DELETE FROM taskflow.queues WHERE name = 'mail'")
+            operator.execute("INSERT INTO taskflow.schedules (name, type, interval) VALUES ('n', 'echo', 60)")
+            operator.execute("UPDATE taskflow.schedules SET enabled = false")
+            operator.execute("UPDATE taskflow.workers SET state = 'draining'")
+            operator.execute("INSERT INTO taskflow.audit_log (actor, action) VALUES ('me', 'pause')")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "UPDATE taskflow.audit_log SET actor = 'somebody else'",
+            "DELETE FROM taskflow.audit_log",
+            "UPDATE taskflow.tasks SET state = 'completed'",
+            "UPDATE taskflow.workers SET heartbeat = 0",
+            "SELECT hash FROM taskflow.api_keys",
+            "INSERT INTO taskflow.api_keys (name, prefix, hash, scopes) VALUES ('n', 'p', '', '{admin}')",
+        ],
+    )
+    def test_it_can_neither_rewrite_the_audit_log_nor_make_itself_an_admin(self, login, query):
+        with login("taskflow_operator") as operator, pytest.raises(InsufficientPrivilege):
+            operator.execute(query)
+
+
+class TestWithoutTheRightToCreateRoles:
+    @pytest.fixture
+    def owner_dsn(self, cluster_factory):
+        """A server without the roles, and a database whose owner is an ordinary login, as hosting providers give it."""
+        server = cluster_factory()
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("CREATE ROLE app LOGIN")
+            connection.execute("CREATE DATABASE app OWNER app")
+        return server.dsn("app").replace("postgres@", "app@")
+
+    def test_migrate_says_so_in_a_line_and_the_schema_works(self, owner_dsn):
+        report = migrate(owner_dsn)
+
+        assert len(report.notes) == 1
+        assert "permission denied to create role" in report.notes[0]
+        assert "taskflow grants" in report.notes[0]
+        assert "\n" not in report.notes[0]
+        assert not pending(owner_dsn)
+        with psycopg.connect(owner_dsn) as connection:
+            connection.execute("INSERT INTO taskflow.tasks (type) VALUES ('echo')")
+            assert rows(connection, "SELECT state FROM taskflow.enqueue('echo')") == [("pending",)]
+
+    def test_the_next_migration_grants_to_roles_that_an_administrator_has_made(self, owner_dsn):
+        migrate(owner_dsn)
+        with psycopg.connect(owner_dsn.replace("app@", "postgres@"), autocommit=True) as administrator:
+            administrator.execute(grants.create_roles_sql())
+
+        assert migrate(owner_dsn).done.grants == sorted(ROLE_NAMES)
+        with psycopg.connect(owner_dsn) as connection:
+            assert grants.problems(connection) == []
+
+    def test_the_printed_script_runs_too(self, owner_dsn):
+        from taskflow.store.migrate import as_sql
+
+        with psycopg.connect(owner_dsn, autocommit=True) as connection:
+            connection.execute(as_sql())
+        assert not pending(owner_dsn)

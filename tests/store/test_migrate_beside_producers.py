@@ -1,0 +1,198 @@
+"""Migrations of a system that is in use: what they lock, how long, and what they do when they cannot have it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from taskflow.errors import DatabaseUnavailable, TaskflowError
+from taskflow.store import resources
+from taskflow.store.migrate import migrate, pending
+
+INSERT = "INSERT INTO taskflow.tasks (type) VALUES ('echo')"
+LONGEST_WAIT_SECONDS = 0.5
+WAITS_FOR_A_LOCK = """
+    SELECT query_start FROM pg_stat_activity
+    WHERE application_name = 'taskflow migrate' AND wait_event_type = 'Lock' AND datname = current_database()
+"""
+MIGRATING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'taskflow migrate' AND datname = current_database()
+"""
+MIGRATION = """
+from alembic import op
+
+revision = "9998"
+down_revision = "{head}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    op.execute("ALTER TABLE taskflow.tasks ADD COLUMN added integer")
+"""
+
+
+class Producers:
+    """Threads that insert one task after the other, and remember the longest that an insert took."""
+
+    def __init__(self, dsn, count=4):
+        self.dsn, self.longest_seconds, self.inserted = dsn, 0.0, 0
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(count)
+        self._runs = [self._pool.submit(self._produce) for _ in range(count)]
+
+    def _produce(self):
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            while not self._end.is_set():
+                started = time.monotonic()
+                connection.execute(INSERT)
+                took = time.monotonic() - started
+                with self._lock:
+                    self.longest_seconds, self.inserted = max(self.longest_seconds, took), self.inserted + 1
+
+    def end(self):
+        self._end.set()
+        for run in self._runs:
+            run.result()
+        self._pool.shutdown()
+
+
+@contextmanager
+def producers(dsn, until):
+    running = Producers(dsn)
+    try:
+        until(lambda: running.inserted > 20)
+        yield running
+    finally:
+        running.end()
+
+
+@contextmanager
+def open_producer(dsn):
+    """A transaction that has inserted a task and does not end by itself."""
+    with psycopg.connect(dsn, application_name="slow checkout") as connection:
+        connection.execute(INSERT)
+        yield connection
+
+
+@pytest.fixture
+def background():
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit
+
+
+@pytest.fixture
+def change(checkout):
+    """Change the function that the trigger calls, and the trigger itself."""
+    function, trigger = checkout / "sql/functions/ring_on_insert.sql", checkout / "sql/triggers/tasks_ring.sql"
+    function.write_text(function.read_text().replace("RETURN NULL", "RETURN NULL /* changed */"))
+    trigger.write_text(trigger.read_text().replace("FOR EACH STATEMENT", "FOR EACH STATEMENT WHEN (true)"))
+
+
+@pytest.fixture
+def new_column(checkout):
+    """A migration that takes the strongest lock on the table of the tasks."""
+    head = resources.revisions()[-1]
+    (checkout / "migrations/versions/9998_new_column.py").write_text(MIGRATION.format(head=head))
+
+
+def tries(connection, until, number):
+    """Wait until the migration has been seen waiting for a lock `number` times."""
+    seen = set()
+
+    def look():
+        seen.update(row[0] for row in connection.execute(WAITS_FOR_A_LOCK))
+        return len(seen) >= number
+
+    until(look)
+
+
+@pytest.mark.usefixtures("change")
+def test_a_changed_function_and_trigger_let_no_insert_wait_beside_an_open_producer(dsn, connection, until, background):
+    with producers(dsn, until) as running:
+        with open_producer(dsn) as slow:
+            migration = background(migrate, dsn)
+            tries(connection, until, 3)
+            assert not migration.done()
+            slow.commit()
+            report = migration.result()
+        running.end()
+
+    assert report.done.objects == ["functions/ring_on_insert.sql"]
+    assert report.done.triggers == ["triggers/tasks_ring.sql"]
+    definition = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'tasks_ring' AND tgparentid = 0"
+    assert "WHEN (true)" in connection.execute(definition).fetchone()[0]
+    assert running.longest_seconds < LONGEST_WAIT_SECONDS
+
+
+@pytest.mark.usefixtures("new_column")
+def test_a_migration_of_the_tasks_lets_no_insert_wait_beside_an_open_producer(dsn, connection, until, background):
+    with producers(dsn, until) as running:
+        with open_producer(dsn) as slow:
+            migration = background(migrate, dsn)
+            tries(connection, until, 2)
+            slow.commit()
+            report = migration.result()
+        running.end()
+
+    assert report.done.tables == ["9998"]
+    assert connection.execute("SELECT count(added) FROM taskflow.tasks").fetchone() == (0,)
+    assert running.longest_seconds < LONGEST_WAIT_SECONDS
+
+
+@pytest.mark.usefixtures("change")
+def test_patience_ends_with_the_name_of_who_is_in_the_way_and_the_next_run_goes_on(dsn):
+    with (
+        open_producer(dsn) as slow,
+        pytest.raises(TaskflowError, match=rf"trigger tasks_ring .* pid {slow.info.backend_pid} \(slow checkout"),
+    ):
+        migrate(dsn, patience_seconds=0)
+
+    assert pending(dsn).triggers == ["triggers/tasks_ring.sql"]
+    assert pending(dsn).objects == []
+    assert migrate(dsn).done.triggers == ["triggers/tasks_ring.sql"]
+
+
+def test_a_trigger_is_not_touched_for_a_comment_or_its_layout(dsn, checkout):
+    trigger = checkout / "sql/triggers/tasks_ring.sql"
+    trigger.write_text("-- Another comment.\n" + trigger.read_text().replace("\n    ", "\n        "))
+
+    with open_producer(dsn):
+        assert not migrate(dsn, patience_seconds=0).done
+
+
+@pytest.mark.usefixtures("change")
+def test_a_second_migration_waits_for_the_first_and_finds_nothing_to_do(dsn, connection, until):
+    with open_producer(dsn) as slow, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(migrate, dsn)
+        tries(connection, until, 1)
+        second = pool.submit(migrate, dsn)
+        until(lambda: connection.execute(MIGRATING).fetchone()[0] == 4)  # each has two connections
+        assert not second.done()
+        slow.commit()
+
+        assert first.result().done.triggers == ["triggers/tasks_ring.sql"]
+        assert not second.result().done
+
+
+@pytest.mark.usefixtures("change")
+def test_a_migration_that_loses_its_lock_stops_before_the_next_step(dsn, connection, until, background):
+    guard = (
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()"
+    )
+    with open_producer(dsn) as slow:
+        migration = background(migrate, dsn)
+        tries(connection, until, 1)
+        connection.execute(f"SELECT pg_terminate_backend(({guard}))")
+        slow.commit()
+
+        with pytest.raises(DatabaseUnavailable):
+            migration.result()
+    assert migrate(dsn, patience_seconds=0) is not None
