@@ -21,8 +21,10 @@ CREATE TYPE taskflow.execution_outcome AS ENUM
 CREATE TYPE taskflow.retry_strategy AS ENUM ('fixed', 'linear', 'exponential');
 CREATE DOMAIN taskflow.task_type AS text
     CONSTRAINT type_is_1_to_200_characters CHECK (length(VALUE) BETWEEN 1 AND 200);
+-- Not {1,100}: a bounded repetition was measured to cost as much as all the rest of inserting a row by COPY.
 CREATE DOMAIN taskflow.queue_name AS text
-    CONSTRAINT queue_is_1_to_100_letters_digits_dot_dash_underscore_colon CHECK (VALUE ~ '^[A-Za-z0-9._:-]{1,100}$');
+    CONSTRAINT queue_is_1_to_100_letters_digits_dot_dash_underscore_colon
+        CHECK (length(VALUE) BETWEEN 1 AND 100 AND VALUE COLLATE "C" !~ '[^A-Za-z0-9._:-]');
 CREATE DOMAIN taskflow.short_key AS text
     CONSTRAINT key_is_1_to_500_characters CHECK (length(VALUE) BETWEEN 1 AND 500);
 CREATE DOMAIN taskflow.json_object AS jsonb
