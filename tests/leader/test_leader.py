@@ -6,18 +6,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from structlog.testing import capture_logs
 
 from taskflow.leader import Leader
+from taskflow.leader.expiry import Expiry
+from taskflow.leader.lease import Lease
+from taskflow.leader.looper import Loop
+from taskflow.leader.partitions import Partitions
+from taskflow.leader.rescuer import Rescuer
+from taskflow.leader.statistics import Statistics
 from taskflow.settings import Settings, load
+from taskflow.store import rescue
 from tests.leader.conftest import Database, days_ago, wait_until
 
 CONNECTIONS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name IN ('taskflow leader', 'taskflow upkeep')"
 )
+
+DAYS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'taskflow.executions'::regclass"
+LOOPS = [Lease("a", 15), Rescuer(0.001), Statistics(), Expiry(), Partitions()]
 
 
 @pytest.fixture
@@ -78,9 +89,7 @@ def test_every_loop_runs(database: Database, leaders: list[Leader]) -> None:
     day = database.make_day("executions", then.date())
     dead = database.add_task("dead_letter", then)
     database.add_execution(dead, then)
-    missing = database.one(
-        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'taskflow.executions'::regclass"
-    )
+    missing = max(database.all(DAYS))
     database.connection.execute(f"DROP TABLE {missing}")
     database.connection.execute("INSERT INTO taskflow.rate_windows VALUES ('q', '', now() - interval '1 day', 1)")
     task = database.enqueue()[0]
@@ -98,10 +107,6 @@ def test_every_loop_runs(database: Database, leaders: list[Leader]) -> None:
 
 def test_two_leaders_record_each_lost_attempt_once(database: Database, settings: Settings) -> None:
     """The lease saves work, it does not carry correctness: here both rescue at the same time."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from taskflow.store import rescue
-
     database.enqueue(2000)
     worker = database.register()
     database.claim(worker, 2000)
@@ -118,6 +123,18 @@ def test_two_leaders_record_each_lost_attempt_once(database: Database, settings:
         assert sum(pool.map(take, range(3))) == 2000
     assert database.one("SELECT count(*), count(DISTINCT task_id) FROM taskflow.executions") == (2000, 2000)
     assert database.one("SELECT count(*) FROM taskflow.tasks WHERE state = 'pending' AND losses = 1") == 2000
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
+def test_the_role_of_workers_may_do_all_that_does_not_need_the_owner(database: Database, loop: Loop) -> None:
+    for name in database.all(DAYS):
+        database.connection.execute(f"DROP TABLE {name}")
+    database.enqueue()
+    database.claim(database.register(), 1)
+    database.connection.execute("SET ROLE taskflow_worker")
+    loop.begin(database.connection)
+    loop.work(database.connection)
+    loop.end(database.connection)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from taskflow.leader.retention import Retention
 from taskflow.store import partitions
+from taskflow.store.connection import repeat_on_conflict
 from tests.leader.conftest import Database, days_ago, wait_until
 
 KEEP = {"tasks_completed": timedelta(days=7), "tasks_ended": timedelta(days=30), "executions": timedelta(days=30)}
@@ -150,6 +151,37 @@ def test_with_a_readers_transaction_open_retention_waits_nobody_else_does_and_it
             thread.join()
     assert database.all("SELECT task_id FROM taskflow.executions_kept") == [task]
     assert sorted(item["partition"] for item in logs if item["event"] == "day_dropped") == sorted(expired)
+
+
+def test_under_load_no_statement_waits_long_while_days_come_and_go(database: Database) -> None:
+    stop = threading.Event()
+    durations: list[float] = []
+
+    def work() -> None:
+        with database.connect() as connection:
+            mine = Database(connection, database.dsn)
+            worker = mine.register()
+            while not stop.is_set():
+                started = time.monotonic()
+                mine.enqueue(5)
+                tasks = repeat_on_conflict(lambda: mine.claim(worker, 5))
+                repeat_on_conflict(lambda: mine.complete(worker, tasks))  # noqa: B023  (called at once)
+                durations.append(time.monotonic() - started)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            days = [database.make_day(parent, days_ago(n).date()) for parent in PARENTS for n in (40, 41, 42)]
+            remove(database)
+            assert not any(database.exists(name) for name in days)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert len(durations) > 10
+    assert max(durations) < 1
 
 
 def test_a_detach_that_was_interrupted_is_finalized_first(database: Database) -> None:
