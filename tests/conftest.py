@@ -4,6 +4,7 @@
 - `connection`: an autocommit psycopg connection to it
 - `empty_dsn`: a fresh database without the schema
 - `cluster`: the server under them, shared and without fsync: do not stop it
+- `free_port`: a TCP port that nobody uses
 - `cluster_factory`: makes servers of the test's own, with fsync, to be stopped and killed
 
 The server is PostgreSQL 18 of the `embedded` extra, or what `--pg-bin DIR` or TASKFLOW_TEST_PG_BIN names.
@@ -15,6 +16,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +137,15 @@ def connection(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """An autocommit connection to the test's database, as superuser."""
     with psycopg.connect(dsn, autocommit=True) as opened:
         yield opened
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of the loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
 
 
 @contextlib.contextmanager
