@@ -25,8 +25,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: not ready any more, and nobody is kept waiting; then finish what is under way."""
-        if self.wsgi is not None:
-            self.wsgi.extensions[EXTENSION].closing.set()
+        application = getattr(self, "wsgi", None)  # a process that still starts has none
+        if application is not None:
+            application.extensions[EXTENSION].closing.set()
         super().handle_exit(sig, frame)
 
     def handle(self, conn: Any) -> Any:
