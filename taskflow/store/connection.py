@@ -86,7 +86,7 @@ def errors_translated() -> Iterator[None]:
 
 def translate(error: psycopg.Error) -> errors.TaskflowError:
     """The error of taskflow that says what this one means and what to do."""
-    message = error.diag.message_primary or str(error).strip()
+    message = error.diag.message_primary or " ".join(str(error).split())
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
     match error.sqlstate:
         case "TF404":

@@ -61,6 +61,18 @@ def rows(connection, query, *parameters):
     return connection.execute(query, parameters).fetchall()
 
 
+def not_refused(connection, queries):
+    """Those of the queries for which the connection has all the rights it needs."""
+    allowed = []
+    for query in queries:
+        try:
+            connection.execute(query)
+        except InsufficientPrivilege:
+            continue
+        allowed.append(query)
+    return allowed
+
+
 class TestList:
     def test_every_function_is_granted_to_a_role_or_known_as_internal(self, connection):
         granted = {name for role in ROLES for name in role.functions}
@@ -166,17 +178,14 @@ class TestProducer:
             assert rows(producer, "SELECT taskflow.cancel(%s)", task_id) == [("cancelled",)]
         assert rows(producer, "SELECT count(id) FROM taskflow.tasks") == [(4,)]
 
-    @pytest.mark.parametrize("column", ["state", "attempt", "worker_id", "failures", "created_by", "result", "version"])
-    def test_it_cannot_set_what_is_the_queues_business(self, producer, column):
-        assert column not in PRODUCER_COLUMNS
-        with pytest.raises(InsufficientPrivilege):
-            producer.execute(f"INSERT INTO taskflow.tasks (type, {column}) VALUES ('echo', DEFAULT)")
-        with pytest.raises(InsufficientPrivilege):
-            producer.execute(f"UPDATE taskflow.tasks SET {column} = DEFAULT")
+    def test_it_cannot_set_what_is_the_queues_business(self, producer):
+        for column in ["state", "attempt", "worker_id", "failures", "created_by", "result", "version"]:
+            assert column not in PRODUCER_COLUMNS
+            insert = f"INSERT INTO taskflow.tasks (type, {column}) VALUES ('echo', DEFAULT)"
+            assert not_refused(producer, [insert, f"UPDATE taskflow.tasks SET {column} = DEFAULT"]) == []
 
-    @pytest.mark.parametrize(
-        "query",
-        [
+    def test_it_cannot_read_payloads_nor_act_as_a_worker_or_operator(self, producer):
+        queries = [
             "SELECT payload FROM taskflow.tasks",
             "SELECT * FROM taskflow.task_list",
             "INSERT INTO taskflow.tasks (type) VALUES ('echo') RETURNING payload",
@@ -191,11 +200,8 @@ class TestProducer:
             "DELETE FROM taskflow.tasks",
             "TRUNCATE taskflow.tasks",
             "COPY taskflow.tasks TO STDOUT",
-        ],
-    )
-    def test_it_cannot_read_payloads_nor_act_as_a_worker_or_operator(self, producer, query):
-        with pytest.raises(InsufficientPrivilege):
-            producer.execute(query)
+        ]
+        assert not_refused(producer, queries) == []
 
     def test_it_can_neither_see_nor_cancel_what_another_created(self, producer, connection):
         (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
@@ -233,28 +239,25 @@ class TestWorker:
             assert rows(worker, "SELECT state::text FROM taskflow.tasks WHERE id = %s", task_id) == [("completed",)]
             worker.execute("SELECT taskflow.deregister_worker(%s)", [own])
 
-    @pytest.mark.parametrize(
-        "query",
-        [
+    def test_it_changes_tasks_only_through_functions_that_check_its_fence(self, login):
+        queries = [
             "UPDATE taskflow.tasks SET state = 'completed'",
             "DELETE FROM taskflow.tasks",
             "UPDATE taskflow.queues SET paused = true",
             "DELETE FROM taskflow.executions",
             "SELECT hash FROM taskflow.api_keys",
             "SELECT taskflow.end_attempt(NULL, 'failed', 0, '{}')",
-        ],
-    )
-    def test_it_changes_tasks_only_through_functions_that_check_its_fence(self, login, query):
-        with login("taskflow_worker") as worker, pytest.raises(InsufficientPrivilege):
-            worker.execute(query)
+        ]
+        with login("taskflow_worker") as worker:
+            assert not_refused(worker, queries) == []
 
 
 class TestReader:
-    @pytest.mark.parametrize("table", [*READABLE, "sql_objects", "alembic_version"])
-    def test_it_reads(self, login, connection, table):
+    def test_it_reads_tables_and_views(self, login, connection):
         connection.execute("SELECT taskflow.enqueue('echo')")
         with login("taskflow_reader") as reader:
-            reader.execute(f"SELECT * FROM taskflow.{table}")
+            for table in [*READABLE, "sql_objects", "alembic_version"]:
+                reader.execute(f"SELECT * FROM taskflow.{table}")
 
     def test_it_reads_tasks_and_attempts_by_id(self, login, connection):
         (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
@@ -262,9 +265,8 @@ class TestReader:
             assert rows(reader, "SELECT id, state FROM taskflow.read_task(%s)", task_id) == [(task_id, "pending")]
             assert rows(reader, "SELECT * FROM taskflow.task_attempts(%s)", task_id) == []
 
-    @pytest.mark.parametrize(
-        "query",
-        [
+    def test_it_reads_no_secret_and_writes_nothing(self, login):
+        queries = [
             "SELECT hash FROM taskflow.api_keys",
             "SELECT * FROM taskflow.api_keys",
             "SELECT * FROM taskflow.idempotency_keys",
@@ -272,11 +274,9 @@ class TestReader:
             "SELECT taskflow.enqueue('echo')",
             "SELECT taskflow.cancel(1)",
             "UPDATE taskflow.queues SET paused = true",
-        ],
-    )
-    def test_it_reads_no_secret_and_writes_nothing(self, login, query):
-        with login("taskflow_reader") as reader, pytest.raises(InsufficientPrivilege):
-            reader.execute(query)
+        ]
+        with login("taskflow_reader") as reader:
+            assert not_refused(reader, queries) == []
 
     def test_it_reads_the_public_columns_of_api_keys(self, login):
         with login("taskflow_reader") as reader:
@@ -300,20 +300,17 @@ class TestOperator:
             operator.execute("UPDATE taskflow.workers SET state = 'draining'")
             operator.execute("INSERT INTO taskflow.audit_log (actor, action) VALUES ('me', 'pause')")
 
-    @pytest.mark.parametrize(
-        "query",
-        [
+    def test_it_can_neither_rewrite_the_audit_log_nor_make_itself_an_admin(self, login):
+        queries = [
             "UPDATE taskflow.audit_log SET actor = 'somebody else'",
             "DELETE FROM taskflow.audit_log",
             "UPDATE taskflow.tasks SET state = 'completed'",
             "UPDATE taskflow.workers SET heartbeat = 0",
             "SELECT hash FROM taskflow.api_keys",
             "INSERT INTO taskflow.api_keys (name, prefix, hash, scopes) VALUES ('n', 'p', '', '{admin}')",
-        ],
-    )
-    def test_it_can_neither_rewrite_the_audit_log_nor_make_itself_an_admin(self, login, query):
-        with login("taskflow_operator") as operator, pytest.raises(InsufficientPrivilege):
-            operator.execute(query)
+        ]
+        with login("taskflow_operator") as operator:
+            assert not_refused(operator, queries) == []
 
 
 class TestWithoutTheRightToCreateRoles:
