@@ -28,6 +28,7 @@ class Drain:
 
     count: int
     seconds: float
+    first_half: int
     first_half_seconds: float
     wal_bytes: int
     worker_cpu_us: float
@@ -39,8 +40,11 @@ class Drain:
 
     @property
     def second_half_by_first(self) -> float:
-        """The rate of the second half of the tasks by that of the first."""
-        return self.first_half_seconds / (self.seconds - self.first_half_seconds)
+        """The rate of the second half of the tasks by that of the first; 1 if one batch finished them all."""
+        if self.first_half == self.count:
+            return 1.0
+        first = self.first_half / self.first_half_seconds
+        return (self.count - self.first_half) / (self.seconds - self.first_half_seconds) / first
 
 
 def drain(dsn: str, count: int, *, processes: int = 1, held_snapshot: bool = False, filling: str = "") -> Drain:
@@ -91,6 +95,7 @@ def follow(connection: Connection, span: Span, workers: Workers, start: Callable
     return Drain(
         span.count,
         (record.finished - started).total_seconds(),
+        record.first_half,
         (record.half_finished - started).total_seconds(),
         wal,
         worker_cpu / span.count * 1e6,

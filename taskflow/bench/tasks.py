@@ -12,6 +12,15 @@ import psycopg
 Connection = psycopg.Connection[Any]
 
 
+RECORD = """
+    WITH ended AS (SELECT outcome, finished_at FROM taskflow.executions WHERE task_id BETWEEN %s AND %s),
+         half AS (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY finished_at) AS at FROM ended)
+    SELECT count(*), count(*) FILTER (WHERE outcome = 'succeeded'), max(finished_at), max(half.at),
+           count(*) FILTER (WHERE finished_at <= half.at)
+    FROM ended, half
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The ids of one load, first and last included."""
@@ -62,26 +71,21 @@ def is_all_finished(connection: Connection, span: Span) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the audit says of a span: how many attempts succeeded, when half of them and when all were finished."""
+    """What the audit says of a span: when all were finished, when half of them, and how many exactly were by then."""
 
-    succeeded: int
-    half_finished: datetime
     finished: datetime
+    half_finished: datetime
+    first_half: int
 
 
 def read_record(connection: Connection, span: Span) -> Record:
     """Read the audit of a span that is finished."""
-    row = connection.execute(
-        """
-        SELECT count(*) FILTER (WHERE outcome = 'succeeded'),
-               percentile_disc(0.5) WITHIN GROUP (ORDER BY finished_at), max(finished_at)
-        FROM taskflow.executions WHERE task_id BETWEEN %s AND %s
-        """,
-        (span.first, span.last),
-    ).fetchone()
-    if row is None or row[0] != span.count:
-        raise RuntimeError(f"{row[0] if row else 0} of {span.count} tasks succeeded, one attempt each was expected")
-    return Record(*row)
+    row = connection.execute(RECORD, (span.first, span.last)).fetchone()
+    if row is None or row[0] != span.count or row[1] != span.count:
+        raise RuntimeError(
+            f"{span.count} tasks were to succeed at once, the audit has (attempts, successes, ...) {row}"
+        )
+    return Record(*row[2:])
 
 
 def results(connection: Connection, span: Span) -> list[Any]:
