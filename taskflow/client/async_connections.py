@@ -104,7 +104,7 @@ async def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> Async
         name="taskflow client",
         open=False,
     )
-    await pool.open()
+    await pool.open(wait=True, timeout=POOL_TIMEOUT_SECONDS)  # or the first request would make it grow to two
     return pool
 
 

@@ -104,7 +104,7 @@ def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> ConnectionP
         name="taskflow client",
         open=False,
     )
-    pool.open()
+    pool.open(wait=True, timeout=POOL_TIMEOUT_SECONDS)  # or the first request would make it grow to two
     return pool
 
 

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from taskflow import InvalidTask, NewTask, TaskflowError, task
+from taskflow.store.client_statements import COPY_ROWS, MANY_TASKS
+from taskflow.tasks.registry import Registry
+
+
+@task("mail", queue="outbox", priority="high", max_attempts=3, registry=Registry())
+def send(payload: dict): ...
+
+
+def test_enqueue_many_answers_in_the_order_given(client):
+    answers = client.enqueue_many(NewTask("mail", {"n": n}) for n in range(MANY_TASKS * 2 + 5))
+    assert [client.get(answers[n].id).payload["n"] for n in (0, 999, 1000, 2004)] == [0, 999, 1000, 2004]
+    assert len({answer.id for answer in answers}) == MANY_TASKS * 2 + 5
+
+
+def test_enqueue_many_answers_in_order_with_keys_among_the_tasks(client):
+    keys = ["b", None, "a", "b", None]
+    answers = client.enqueue_many(
+        {"type": "mail", "payload": {"n": n}, "unique_key": key} for n, key in enumerate(keys)
+    )
+    assert [answer.created for answer in answers] == [True, True, True, False, True]
+    assert answers[3].id == answers[0].id
+    assert [client.get(answer.id).payload["n"] for answer in answers] == [0, 1, 2, 0, 4]
+
+
+def test_enqueue_many_stores_every_option(client):
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    (answer,) = client.enqueue_many(
+        [
+            {
+                "type": "mail",
+                "payload": {"a": "ä"},
+                "queue": "outbox",
+                "priority": "low",
+                "run_at": at,
+                "max_attempts": 2,
+                "timeout": 5,
+                "retry": "fixed",
+                "concurrency_key": "c",
+                "metadata": {"m": None},
+                "tags": ["t"],
+            }
+        ]
+    )
+    stored = client.get(answer.id)
+    assert answer.state == "scheduled"
+    assert (stored.payload, stored.queue, stored.priority, stored.run_at) == ({"a": "ä"}, "outbox", 0, at)
+    assert (stored.max_attempts, stored.timeout, stored.concurrency_key) == (2, 5.0, "c")
+    assert (stored.metadata, stored.tags) == ({"m": None}, ["t"])
+
+
+def test_enqueue_many_of_nothing_is_nothing(client):
+    assert client.enqueue_many([]) == []
+
+
+def test_enqueue_many_is_all_or_none(client, count):
+    tasks = [NewTask("mail")] * 1_500 + [NewTask("mail", run_at=datetime(1999, 1, 1, tzinfo=UTC))]
+    with pytest.raises(InvalidTask):
+        client.enqueue_many(tasks)
+    assert count() == 0
+
+
+@pytest.mark.parametrize("bulk", ["enqueue_many", "copy"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"payload": {}}, "task 2: it has no type"),
+        ({"type": "mail", "payload": {"a": "\x00"}}, "task 2: payload at /a"),
+        ({"type": "mail", "max_retries": 1}, "task 2: a task has no option 'max_retries'"),
+        ({"type": "mail", "payload": {"a": "x" * 300_000}}, "task 2: the payload has"),
+        ("mail", "task 2: a task is a NewTask or a mapping"),
+    ],
+    ids=["type", "payload", "option", "size", "kind"],
+)
+def test_the_task_that_is_wrong_is_named(client, count, bulk, wrong, said):
+    with pytest.raises(InvalidTask, match=said):
+        getattr(client, bulk)([{"type": "mail"}, NewTask("mail"), wrong])
+    assert count() == 0
+
+
+def test_two_callers_with_the_same_keys_in_opposite_order_do_not_end_in_a_deadlock(client, dsn):
+    keys = [f"k{n:05d}" for n in range(MANY_TASKS + 500)]
+
+    def enqueue(order):
+        return client.enqueue_many({"type": "mail", "unique_key": key} for key in order)
+
+    with ThreadPoolExecutor(2) as threads:
+        forward, backward = threads.submit(enqueue, keys), threads.submit(enqueue, keys[::-1])
+    assert [a.id for a in forward.result()] == [a.id for a in backward.result()][::-1]
+
+
+def test_copy_counts_and_stores(client, count):
+    assert client.copy(NewTask("mail", {"n": n}) for n in range(COPY_ROWS + 5)) == COPY_ROWS + 5
+    assert (
+        count("type = 'mail' AND queue = 'default' AND priority = 1 AND metadata = '{}' AND tags = '{}'")
+        == COPY_ROWS + 5
+    )
+    assert count("run_at = created_at AND state = 'pending'") == COPY_ROWS + 5
+
+
+def test_copy_stores_every_option_beside_tasks_without_any(client, connection):
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    everything = {
+        "type": "mail",
+        "payload": {"a": 'tab\t line\n backslash\\ quote" ä'},
+        "queue": "outbox",
+        "priority": "low",
+        "run_at": at,
+        "unique_key": "k",
+        "max_attempts": 2,
+        "timeout": 5,
+        "retry": "fixed",
+        "concurrency_key": "c",
+        "metadata": {"m": None},
+        "tags": ["t", "with,comma", '"'],
+    }
+    assert client.copy([everything, {"type": "mail"}, send.new({"n": 1})]) == 3
+    ids = [row[0] for row in connection.execute("SELECT id FROM taskflow.tasks ORDER BY id").fetchall()]
+    full, bare, handled = (client.get(id) for id in ids)
+    assert (full.payload, full.queue, full.priority, full.run_at) == (everything["payload"], "outbox", 0, at)
+    assert (full.unique_key, full.max_attempts, full.timeout, full.concurrency_key) == ("k", 2, 5.0, "c")
+    assert (full.metadata, full.tags) == ({"m": None}, ["t", "with,comma", '"'])
+    assert (bare.queue, bare.priority, bare.metadata, bare.tags, bare.unique_key) == ("default", 1, {}, [], None)
+    assert bare.run_at == bare.created_at
+    assert (handled.queue, handled.priority, handled.max_attempts) == ("outbox", 2, 3)
+
+
+def test_copy_of_nothing_is_nothing(client):
+    assert client.copy([]) == 0
+
+
+def test_copy_refuses_what_only_enqueue_can_do(client, count):
+    with pytest.raises(InvalidTask, match="use run_at"):
+        client.copy([{"type": "mail", "delay": 5}])
+    with pytest.raises(InvalidTask, match="use enqueue_many"):
+        client.copy([{"type": "mail", "unique_key": "k", "on_conflict": "skip"}])
+    assert count() == 0
+
+
+def test_copy_with_a_key_that_is_taken_stores_nothing(client, count):
+    client.enqueue("mail", unique_key="k")
+    with pytest.raises(TaskflowError):
+        client.copy([{"type": "mail"}, {"type": "mail", "unique_key": "k"}])
+    assert count() == 1
+
+
+def test_copy_takes_a_generator_that_fails_and_stores_nothing(client, count):
+    def tasks():
+        yield from ({"type": "mail"} for _ in range(COPY_ROWS + 1))
+        raise LookupError("the source broke")
+
+    with pytest.raises(LookupError):
+        client.copy(tasks())
+    assert count() == 0
+    assert client.copy([{"type": "mail"}]) == 1
+
+
+def test_the_connection_of_a_failed_copy_can_be_used_again(client, dsn):
+    with psycopg.connect(dsn) as own:
+        with pytest.raises(InvalidTask), own.transaction():
+            client.copy([{"type": "mail", "run_at": datetime(1999, 1, 1, tzinfo=UTC)}], connection=own)
+        assert client.copy([{"type": "mail"}], connection=own) == 1

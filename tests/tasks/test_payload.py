@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from taskflow import InvalidPayload, InvalidTask
+from taskflow.tasks.payload import PayloadModel, encode_json, encode_payload
+
+
+class Address(BaseModel):
+    street: str
+    number: int
+
+
+class Parcel(BaseModel):
+    to: Address
+    stops: list[Address] = []
+    weight: float = Field(1.0, gt=0)
+
+
+@dataclass
+class Letter:
+    to: str
+    sent: date | None = None
+
+
+PARCEL = PayloadModel(Parcel)
+
+
+@pytest.mark.parametrize(
+    ("payload", "where", "said"),
+    [
+        ({"a": float("nan")}, "/a", "nan is no JSON number"),
+        ({"a": [1, {"b": float("inf")}]}, "/a/1/b", "inf is no JSON number"),
+        ({"a": "x\x00y"}, "/a", "NUL"),
+        ({"a\x00": 1}, "payload cannot", "NUL"),
+        ({"a/b": {"~": object()}}, "/a~1b/~0", "not JSON serializable"),
+        ({"a": {1: 2}}, "/a", "the key 1 is no text"),
+        ({"a": 2**64}, "/a", "64-bit"),
+        ({"a": "\ud800"}, "/a", "surrogates"),
+        ({"a": Decimal("1")}, "/a", "Decimal"),
+        ({"a": Letter("x\x00")}, "/a/to", "NUL"),
+    ],
+)
+def test_what_jsonb_cannot_hold_is_refused_and_located(payload, where, said):
+    with pytest.raises(InvalidTask) as refused:
+        encode_payload(payload, "mail")
+    assert where in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_payload_that_contains_itself_is_refused():
+    payload: dict = {}
+    payload["again"] = payload
+    with pytest.raises(InvalidTask, match="contains itself"):
+        encode_json(payload)
+
+
+def test_null_and_an_escaped_backslash_are_sound():
+    payload = {"nothing": None, "text": "\\u0000 and null"}
+    assert json.loads(encode_json(payload)) == payload
+
+
+def test_common_python_values_are_stored_as_texts():
+    encoded = encode_json({"at": datetime(2026, 1, 2, tzinfo=UTC), "id": UUID(int=1), "day": date(2026, 1, 2)})
+    assert json.loads(encoded) == {
+        "at": "2026-01-02T00:00:00+00:00",
+        "id": "00000000-0000-0000-0000-000000000001",
+        "day": "2026-01-02",
+    }
+
+
+@pytest.mark.parametrize("payload", [[1], "text", 3, None, Parcel])
+def test_a_payload_that_is_no_object_is_refused(payload):
+    with pytest.raises(InvalidTask, match="payload must be a mapping"):
+        encode_payload(payload, "mail")
+
+
+def test_mappings_models_and_dataclasses_are_objects():
+    assert encode_payload(MappingProxyType({"a": 1}), "mail") == b'{"a":1}'
+    assert json.loads(encode_payload(Letter("me", date(2026, 1, 2)), "mail")) == {"to": "me", "sent": "2026-01-02"}
+    assert json.loads(encode_payload(Address(street="s", number=1), "mail")) == {"street": "s", "number": 1}
+
+
+def test_every_problem_has_a_json_pointer_a_code_and_a_sentence():
+    with pytest.raises(InvalidPayload) as refused:
+        PARCEL.parse({"to": {"street": 1}, "stops": [{"street": "s", "number": "x"}], "weight": 0}, "parcel")
+    problems = {problem.pointer: problem.code for problem in refused.value.problems}
+    assert problems == {
+        "/to/street": "string_type",
+        "/to/number": "missing",
+        "/stops/0/number": "int_parsing",
+        "/weight": "greater_than",
+    }
+    assert "parcel" in str(refused.value)
+    assert "/to/number: Field required" in str(refused.value)
+
+
+def test_pointers_name_places_in_the_payload_not_members_of_a_union():
+    class Cat(BaseModel):
+        kind: Literal["cat"]
+        lives: int
+
+    class Dog(BaseModel):
+        kind: Literal["dog"]
+        tricks: list[str]
+
+    class Visit(BaseModel):
+        pet: Cat | Dog = Field(discriminator="kind")
+
+    with pytest.raises(InvalidPayload) as refused:
+        PayloadModel(Visit).parse({"pet": {"kind": "cat", "lives": "nine"}}, "visit")
+    assert [problem.pointer for problem in refused.value.problems] == ["/pet/lives"]
+
+
+def test_the_check_at_enqueue_is_the_check_at_run():
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+        day: date
+
+    model = PayloadModel(Strict)
+    encoded = model.encode({"day": date(2026, 1, 2)}, "mail")
+    assert model.parse(json.loads(encoded), "mail") == Strict(day=date(2026, 1, 2))
+    assert model.encode(Strict(day=date(2026, 1, 2)), "mail") == encoded
+
+
+def test_an_instance_with_aliases_and_computed_fields_can_be_read_back():
+    class Aliased(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        street_name: str = Field(alias="streetName")
+
+        @computed_field
+        def shout(self) -> str:
+            return self.street_name.upper()
+
+    model = PayloadModel(Aliased)
+    instance = Aliased(streetName="s")
+    assert model.parse(json.loads(model.encode(instance, "mail")), "mail") == instance
+
+
+def test_an_instance_that_was_spoiled_after_its_making_is_refused():
+    parcel = Parcel(to=Address(street="s", number=1))
+    parcel.weight = -1
+    with pytest.raises(InvalidPayload, match="/weight"):
+        PARCEL.encode(parcel, "parcel")
+    parcel.weight = "heavy"
+    with pytest.raises(InvalidPayload, match="does not fit"):
+        PARCEL.encode(parcel, "parcel")
+
+
+def test_an_instance_with_a_nan_or_a_nul_is_refused():
+    parcel = Parcel(to=Address(street="s", number=1))
+    parcel.weight = float("nan")
+    with pytest.raises(InvalidTask, match="/weight"):
+        PARCEL.encode(parcel, "parcel")
+    with pytest.raises(InvalidTask, match="/to/street"):
+        PARCEL.encode(Parcel(to=Address(street="\x00", number=1)), "parcel")
+
+
+def test_another_models_instance_is_refused():
+    with pytest.raises(InvalidPayload, match="does not fit"):
+        PARCEL.encode(Address(street="s", number=1), "parcel")
+
+
+def test_what_is_stored_is_what_was_given_not_what_the_model_makes_of_it():
+    assert json.loads(PARCEL.encode({"to": {"street": "s", "number": "1"}}, "parcel")) == {
+        "to": {"street": "s", "number": "1"}
+    }
