@@ -7,7 +7,9 @@
 -- p_waited: seconds between the claim and the handler's start, on the worker's clock: started_at is reckoned from
 -- claimed_at with it, so that no worker's wall clock enters the tables. p_results NULL: no result at all.
 -- p_outcomes NULL: all succeeded. p_details: see end_attempt; for a success only `logs`.
--- No join between the arrays and the table: see claim_tasks.
+-- No join between the arrays and the table: see claim_tasks. What belongs to a row is found by binary search instead
+-- (width_bucket), so p_ids MUST be in ascending order; a row that is not found where it should be is refused.
+-- Measured with batches of 500: 44 us of server CPU a task with array_position, which searches from the start.
 CREATE OR REPLACE FUNCTION taskflow.complete_tasks(
     p_worker bigint, p_ids bigint[], p_attempts integer[], p_waited double precision[], p_results jsonb[],
     p_outcomes text[] DEFAULT NULL, p_details jsonb[] DEFAULT NULL)
@@ -38,14 +40,14 @@ BEGIN
             UPDATE taskflow.tasks t
             SET state = 'completed', finished_at = v_now, updated_at = v_now, version = t.version + 1, error = NULL,
                 started_at = coalesce(t.started_at,
-                    t.claimed_at + p_waited[array_position(p_ids, t.id)] * interval '1 second'),
-                result = p_results[array_position(p_ids, t.id)]
+                    t.claimed_at + p_waited[width_bucket(t.id, p_ids)] * interval '1 second'),
+                result = p_results[width_bucket(t.id, p_ids)]
             WHERE t.id = ANY (v_ids) AND t.state = 'running' AND t.worker_id = p_worker
-              AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+              AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
             RETURNING t.id, t.attempt, t.queue, t.type, t.started_at)
         INSERT INTO taskflow.executions (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, logs)
         SELECT d.id, d.attempt, 'succeeded', p_worker, d.queue, d.type, d.started_at, v_now,
-               CASE WHEN p_details IS NOT NULL THEN p_details[array_position(p_ids, d.id)] -> 'logs' END
+               CASE WHEN p_details IS NOT NULL THEN p_details[width_bucket(d.id, p_ids)] -> 'logs' END
         FROM done d;
         GET DIAGNOSTICS v_done = ROW_COUNT;
     END IF;

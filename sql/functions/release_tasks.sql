@@ -1,5 +1,6 @@
 -- Gives claimed tasks back that were never started: claimable at once, nothing charged, no audit row, since nothing ran.
 -- The attempt number is used up all the same: it fences, and a number given twice would fence nothing.
+-- p_ids must be in ascending order, see complete_tasks.
 CREATE OR REPLACE FUNCTION taskflow.release_tasks(p_worker bigint, p_ids bigint[], p_attempts integer[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -14,13 +15,13 @@ BEGIN
         UPDATE taskflow.tasks t
         SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker AND t.cancel_requested
-          AND t.attempt = p_attempts[array_position(p_ids, t.id)])
+          AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)])
     , released AS (
         UPDATE taskflow.tasks_live t
         SET state = 'pending', worker_id = NULL, claimed_at = NULL, started_at = NULL, updated_at = now(),
             version = t.version + 1
         WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker AND NOT t.cancel_requested
-          AND t.attempt = p_attempts[array_position(p_ids, t.id)]
+          AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
         RETURNING t.queue)
     SELECT count(*), array_agg(DISTINCT r.queue::text) INTO v_released, v_queues FROM released r;
     PERFORM taskflow.ring(v_queues);

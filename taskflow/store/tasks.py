@@ -67,6 +67,7 @@ def claim(
 
 def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:
     """End a batch of attempts, whatever their outcomes, in one transaction."""
+    batch = sorted(batch)  # by id: the function searches in it, and locks in that order
     plain = all(item.outcome == "succeeded" for item in batch)
     cursor = connection.execute(
         query("complete_tasks"),
@@ -85,14 +86,14 @@ def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]
 
 def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:
     """Give back tasks that were claimed and never started; returns how many were still this worker's."""
-    ids, numbers_ = [task_id for task_id, _ in attempts], [attempt for _, attempt in attempts]
-    row = connection.execute(query("release_tasks"), (worker_id, numbers(ids), numbers(numbers_))).fetchone()
+    parameters = (worker_id, *(numbers([item[column] for item in sorted(attempts)]) for column in range(2)))
+    row = connection.execute(query("release_tasks"), parameters).fetchone()
     return int(row[0]) if row else 0
 
 
 def mark_started(connection: Connection, worker_id: int, started: Sequence[tuple[int, int, float]]) -> set[int]:
     """Record that attempts (id, attempt, seconds since the claim) have begun; returns the ids that are ours still."""
-    parameters = (worker_id, *(numbers([item[column] for item in started]) for column in range(3)))
+    parameters = (worker_id, *(numbers([item[column] for item in sorted(started)]) for column in range(3)))
     return {row[0] for row in connection.execute(query("mark_started"), parameters)}
 
 
@@ -100,7 +101,7 @@ def report_progress(
     connection: Connection, worker_id: int, reports: Sequence[tuple[int, int, int, str | None]]
 ) -> None:
     """Store the progress of running attempts: (id, attempt, percent, message)."""
-    ids, attempts, percents, messages = zip(*reports, strict=True)
+    ids, attempts, percents, messages = zip(*sorted(reports, key=lambda report: report[0]), strict=True)
     parameters = (worker_id, numbers(ids), numbers(attempts), numbers(percents), texts(messages))
     connection.execute(query("report_progress"), parameters)
 

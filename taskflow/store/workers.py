@@ -49,11 +49,9 @@ def deregister(connection: Connection, worker_id: int) -> None:
     connection.execute(query("deregister_worker"), (worker_id,))
 
 
-def heartbeat(
-    connection: Connection, worker_id: int, active: int, started: Sequence[tuple[int, int, float]]
-) -> Pulse:
+def heartbeat(connection: Connection, worker_id: int, active: int, started: Sequence[tuple[int, int, float]]) -> Pulse:
     """Say that the worker lives, and which attempts (id, attempt, seconds since the claim) have begun."""
-    parameters = (worker_id, active, *(numbers([item[column] for item in started]) for column in range(3)))
+    parameters = (worker_id, active, *(numbers([item[column] for item in sorted(started)]) for column in range(3)))
     row = connection.execute(query("heartbeat"), parameters).fetchone()
     assert row is not None
     return Pulse._make(row)

@@ -29,6 +29,7 @@ from taskflow.worker.slots import Slots
 
 MAX_BACKLOG = 2000
 """Endings that wait to be written; beyond that claiming more only makes more to lose."""
+BACKLOG_POLL_SECONDS = 0.005
 QUEUES_SECONDS = 5.0
 STUCK_SECONDS = 1.0
 PROBE_SECONDS = 2.0
@@ -217,6 +218,9 @@ class Claimer:
 
     def _wait_for_room(self, connection: Connection) -> None:
         """Every slot is taken, and what is held ready lasts: wait until there is less of it."""
+        if self._completer.backlog > MAX_BACKLOG:
+            self._handle(self._listener.wait(connection, BACKLOG_POLL_SECONDS))
+            return
         prefetched = self._slots.size + self._slots.pace.prefetch()
         self._wake_at = max(0, max(self._slots.size, prefetched - self._settings.claim_batch // 2) - 1)
         try:
