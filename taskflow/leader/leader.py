@@ -17,7 +17,7 @@ from taskflow.leader.retention import Retention
 from taskflow.leader.statistics import Statistics
 from taskflow.settings import Settings
 
-MOST_LEASE_SECONDS = 15.0
+LEASE_SECONDS = (2.0, 15.0)  # at least, so that it does not run out on a busy machine; at most
 
 
 class Leader:
@@ -29,7 +29,8 @@ class Leader:
 
     def __init__(self, settings: Settings) -> None:
         holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._lease = Lease(holder, min(MOST_LEASE_SECONDS, settings.heartbeat_timeout / 2))
+        least, most = LEASE_SECONDS
+        self._lease = Lease(holder, max(least, min(most, settings.heartbeat_timeout / 2)))
         keep = {
             "tasks_completed": timedelta(seconds=settings.retention_completed),
             "tasks_ended": timedelta(seconds=settings.retention_ended),

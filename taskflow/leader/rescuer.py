@@ -77,7 +77,7 @@ class Rescuer(Loop):
                 rescued += batch
         except psycopg.errors.LockNotAvailable as error:
             # Somebody holds one of its rows in an open transaction: the others first, this one at the next look.
-            log.info("rescue_waits_for_lock", worker_id=worker_id, reason=str(error).strip())
+            log.info("rescue_waits_for_lock", worker_id=worker_id, reason=error.diag.message_primary)
             return True
         log.warning(
             "worker_lost",

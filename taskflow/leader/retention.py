@@ -44,14 +44,6 @@ class Retention(Loop):
         self._complained = False
         self._waiting: set[str] = set()
 
-    def begin(self, connection: Connection) -> None:
-        # Behind a pooler in transaction mode the setting would stay with a connection of others; then DETACH waits for
-        # as long as it takes, holding nothing meanwhile, until it is done or this process ends.
-        row = connection.execute("SELECT pg_backend_pid()").fetchone()
-        if row and row[0] == connection.info.backend_pid:
-            timeout = f"{round(self._detach_seconds * 1000)}ms"
-            connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
-
     def work(self, connection: Connection) -> float:
         days = self._due(connection)
         busy = {day.parent for day in days if not self._remove(connection, day)}
@@ -79,7 +71,7 @@ class Retention(Loop):
             if day.detach_pending:
                 partitions.finalize(connection, day)
             elif day.attached:
-                partitions.detach(connection, day)
+                partitions.detach(connection, day, self._detach_seconds)
             self._keep_audit(connection, day)
             partitions.drop(connection, day)
         except BUSY as error:
@@ -97,7 +89,7 @@ class Retention(Loop):
         """Once for each day: an open transaction may last for hours."""
         if day.name not in self._waiting:
             self._waiting.add(day.name)
-            log.info("retention_waits_for_transaction", partition=day.name, reason=str(error).strip())
+            log.info("retention_waits_for_transaction", partition=day.name, reason=error.diag.message_primary)
 
     def _complain(self, day: Day) -> None:
         if not self._complained:

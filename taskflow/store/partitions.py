@@ -1,7 +1,7 @@
 """The daily partitions: making, detaching and dropping them, and keeping what must outlive a dropped day.
 
 What may wait for others is bounded by a lock_timeout of its transaction. Only DETACH ... CONCURRENTLY cannot run inside
-one: it holds nothing while it waits, and `connection` should have a statement_timeout for it.
+one: it holds no lock while it waits, and has a statement_timeout.
 """
 
 from __future__ import annotations
@@ -69,14 +69,16 @@ def list_days(connection: psycopg.Connection[Any]) -> list[Day]:
     return sorted(found, key=lambda item: (item.date, item.name))
 
 
-def detach(connection: psycopg.Connection[Any], day: Day) -> None:
-    """Detach without locking anybody out; waits for every transaction that has used the parent.
+def detach(connection: psycopg.Connection[Any], day: Day, seconds: float) -> None:
+    """Detach without locking anybody out; waits for every transaction that has used the parent, up to `seconds`.
 
-    Raises psycopg.errors.QueryCanceled when that takes too long: the detach is then pending, to be finalized later.
+    Raises psycopg.errors.QueryCanceled when that takes longer: the detach is then pending, to be finalized later.
     """
-    connection.execute(
-        sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY").format(day.parent_table, day.table), prepare=False
-    )
+    with _statement_timeout(connection, seconds):
+        connection.execute(
+            sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY").format(day.parent_table, day.table),
+            prepare=False,
+        )
 
 
 def finalize(connection: psycopg.Connection[Any], day: Day) -> None:
@@ -114,3 +116,22 @@ def _lock_timeout(connection: psycopg.Connection[Any], value: str) -> Iterator[N
     with connection.transaction():
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (value,))
         yield
+
+
+@contextmanager
+def _statement_timeout(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """For the one statement that cannot run in a transaction, and so neither with a setting of its transaction.
+
+    Not behind a pooler in transaction mode, where the setting would stay with a connection of others: there DETACH
+    waits for as long as it takes, or until this process ends and cancels it.
+    """
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if row is None or row[0] != connection.info.backend_pid:
+        yield
+        return
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", (f"{round(seconds * 1000)}ms",))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("RESET statement_timeout")
