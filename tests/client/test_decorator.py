@@ -113,18 +113,27 @@ def test_without_a_database_the_error_says_what_to_set(monkeypatch):
 
 def test_a_forked_child_connects_anew_and_its_parent_goes_on(dsn, count):
     program = textwrap.dedent("""
-        import os, sys
+        import os, sys, psycopg
         from taskflow import task
+
+        SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskflow client' AND datname = %s"
 
         @task
         def plain(payload): ...
 
-        parent = plain.enqueue({}).id
+        plain.enqueue({})
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
+            os.close(writing)
             plain.enqueue({})
+            with psycopg.connect(os.environ["DATABASE_URL"]) as own:
+                assert own.execute(SESSIONS, [own.info.dbname]).fetchone() == (2,), "no session of its own"
+            os.read(reading, 1)  # until the parent is done
             plain.enqueue({})
             sys.exit(0)
+        plain.enqueue({})
+        os.close(writing)
         assert os.waitpid(child, 0)[1] == 0
         plain.enqueue({})
     """)
@@ -137,4 +146,4 @@ def test_a_forked_child_connects_anew_and_its_parent_goes_on(dsn, count):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert count() == 4
+    assert count() == 5
