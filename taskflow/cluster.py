@@ -108,12 +108,11 @@ class Cluster:
         if not (self.data / "PG_VERSION").exists():
             self._initialize(identity)
         self._check_version()
-        deadline = time.monotonic() + PREDECESSOR_SECONDS
-        while not self._launch(identity):
-            # A predecessor whose owner was killed may still be writing its last checkpoint.
-            if not _is_predecessor_alive(said := self._last_log_lines()) or time.monotonic() > deadline:
-                raise ClusterError(f"PostgreSQL did not start:\n{said}")
-            time.sleep(0.1)
+        try:
+            self._launch_after_predecessor(identity)
+        except BaseException:  # Ctrl-C too: nobody else knows of the process yet
+            self.stop("immediate")
+            raise
 
     def stop(self, mode: StopMode = "fast", timeout_seconds: float = 60.0) -> None:
         """Stop the server and wait until its last process is gone; no effect when it does not run.
@@ -142,6 +141,14 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _launch_after_predecessor(self, identity: Identity | None) -> None:
+        """Launch, again and again while a predecessor, whose owner was killed, writes its last checkpoint."""
+        deadline = time.monotonic() + PREDECESSOR_SECONDS
+        while not self._launch(identity):
+            if not _is_predecessor_alive(said := self._last_log_lines()) or time.monotonic() > deadline:
+                raise ClusterError(f"PostgreSQL did not start:\n{said}")
+            time.sleep(0.1)
 
     def _launch(self, identity: Identity | None) -> bool:
         """Start postgres and wait until it is ready; False when it ended instead."""
@@ -309,7 +316,7 @@ def _socket_dir(directory: Path, port: int) -> Path:
 
 
 def _is_predecessor_alive(said: str) -> bool:
-    return "is another postmaster" in said.lower() or "shared memory block" in said
+    return re.search(r'lock file ".*" already exists|shared memory block', said) is not None
 
 
 def _environment() -> dict[str, str]:

@@ -22,6 +22,7 @@ from taskflow.store.migrate import migrate
 HOST = "127.0.0.1"
 PROGRAMS = ("server", "worker")
 DRAIN_SECONDS = 15.0
+PREDECESSOR_SECONDS = 2.0  # in which the web server of a `taskflow dev` that was killed goes away
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,7 +48,7 @@ def command(port: int | None, fresh: bool, directory: Path, imports: tuple[str, 
     if fresh and settings.database_url:
         raise TaskflowError("--fresh drops the embedded PostgreSQL, and DATABASE_URL names another: unset one of them.")
     with claimed(directory) as place, _stopped_by_signals():
-        chosen = free_port(HOST, settings.port)
+        chosen = free_port(HOST, settings.port, patience_seconds=PREDECESSOR_SECONDS)
         place.announce(f"http://{HOST}:{chosen}")
         with named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh) as database:
             migrate(database.url)
@@ -88,8 +89,6 @@ def _environment(settings: Settings, database: Database, port: int, imports: tup
 
 
 def _welcome(url: str, database: Database) -> str:
-    create = f"""curl -s {url}/api/v1/tasks -H 'Content-Type: application/json' \\
-    -d '{{"type": "echo", "payload": {{"hello": "world"}}}}'"""
     return f"""
 taskflow is running. Ctrl-C stops it; the data stays.
 
@@ -97,12 +96,13 @@ taskflow is running. Ctrl-C stops it; the data stays.
   metrics   {url}/metrics
   database  {database.shown}
 
-Create a task, then see what became of it:
+Create a task; the answer has its id. Then see what became of it:
 
-  {create}
+  curl -s {url}/api/v1/tasks -H 'Content-Type: application/json' \\
+    -d '{{"type": "echo", "payload": {{"hello": "world"}}}}'
   curl -s {url}/api/v1/tasks/1
 
-The same with psql:
+The same with psql, in a transaction of yours if you like:
 
   psql '{database.shown}' \\
     -c "SELECT * FROM taskflow.enqueue('echo', '{{\\"hello\\": \\"world\\"}}')" \\

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psycopg
 
-from taskflow.cli.dev_port import free_port
-from taskflow.cluster import Cluster
+from taskflow.cli.dev_port import PortInUse, free_port
+from taskflow.cluster import Cluster, ClusterError
 from taskflow.errors import TaskflowError
 from taskflow.telemetry import hide_passwords
 
 NAME = "taskflow"
+LOOPBACK = "127.0.0.1"
 PORTS = range(54320, 54340)
 SETTINGS = {"max_connections": "200", "max_prepared_transactions": "10"}
 
@@ -50,11 +51,29 @@ def embedded(directory: Path, *, fresh: bool) -> Iterator[Database]:
         password = _password(directory / "postgres-password", new=not (home / "data").exists())
     except OSError as error:
         raise TaskflowError(f"Cannot write to {error.filename or home}: {error.strerror}.") from error
-    with Cluster(home, port=_loopback_port(), settings=SETTINGS, password=password) as cluster:
+    with _started(home, password) as cluster:
         with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
             if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME]).fetchall():
                 connection.execute(f"CREATE DATABASE {NAME}")
         yield Database(cluster.dsn(NAME), cluster.tcp_dsn(NAME) or cluster.dsn(NAME))
+
+
+@contextlib.contextmanager
+def _started(home: Path, password: str) -> Iterator[Cluster]:
+    """The server on the first free port; another `taskflow dev` that starts just now may be quicker to take it."""
+    for port in (*PORTS, 0):
+        with contextlib.suppress(PortInUse):
+            cluster = Cluster(home, port=free_port(LOOPBACK, port), settings=SETTINGS, password=password)
+            try:
+                cluster.start()
+            except ClusterError:
+                free_port(LOOPBACK, cluster.port)  # if it is no longer free, that was the reason
+                raise
+            break
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def _password(path: Path, *, new: bool) -> str:
@@ -64,10 +83,3 @@ def _password(path: Path, *, new: bool) -> str:
         with open(descriptor, "w") as file:
             file.write(secrets.token_hex(12))
     return path.read_text()
-
-
-def _loopback_port() -> int:
-    for port in PORTS:
-        with contextlib.suppress(TaskflowError):
-            return free_port("127.0.0.1", port, patience_seconds=0)
-    return free_port("127.0.0.1", 0)

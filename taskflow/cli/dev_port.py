@@ -8,13 +8,18 @@ import time
 
 from taskflow.errors import TaskflowError
 
-PATIENCE_SECONDS = 2.0
+
+class PortInUse(TaskflowError):
+    """Somebody else listens on the port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Port {port} is in use by another program; PORT={port + 1} takes another.")
 
 
-def free_port(host: str, wanted: int, *, patience_seconds: float = PATIENCE_SECONDS) -> int:
-    """`wanted`, or any free port for 0. Raises `TaskflowError` when somebody else listens there.
+def free_port(host: str, wanted: int, *, patience_seconds: float = 0.0) -> int:
+    """`wanted`, or any free port for 0. Raises `PortInUse`, or `TaskflowError` for what else keeps us from it.
 
-    It waits for `patience_seconds`, in which the web server of a `taskflow dev` that was killed goes away.
+    A port in use is tried again for `patience_seconds`.
     """
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -25,10 +30,8 @@ def free_port(host: str, wanted: int, *, patience_seconds: float = PATIENCE_SECO
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise TaskflowError(f"Cannot listen on {host}:{wanted}: {error.strerror}.") from error
-            if time.monotonic() > deadline:
-                raise TaskflowError(
-                    f"Port {wanted} is in use by another program; PORT={wanted + 1} takes another."
-                ) from None
+            if time.monotonic() >= deadline:
+                raise PortInUse(wanted) from None
             time.sleep(0.1)
 
 

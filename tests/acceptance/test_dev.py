@@ -1,0 +1,313 @@
+"""`taskflow dev` as its users meet it: a program that is started, talked to, and stopped in all the ways there are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MARK = "DEV_TEST_MARK"
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), linux_only]
+
+
+class Dev:
+    """One `taskflow dev`; `output` is what it has said, `url` where it listens."""
+
+    def __init__(self, cwd: Path, *arguments: str, user: str | None = None, **environment: str) -> None:
+        self.mark = secrets.token_hex(8)
+        self.cwd = cwd
+        self.output = ""
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "taskflow", "dev", *arguments],
+            cwd=cwd,
+            env={**os.environ, MARK: self.mark, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            user=user,
+            group=user and "nogroup",
+            extra_groups=[] if user else None,
+        )
+
+    def await_running(self) -> Dev:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if "database  " in line:
+                self.seconds = time.monotonic() - self.began
+                self.url = re.findall(r"API +(http://127\.0\.0\.1:\d+)/", self.output)[0]
+                self.database = re.findall(r"database +(\S+)", self.output)[0]
+                return self
+        raise AssertionError(f"it ended with {self.process.wait()}:\n{self.output}")
+
+    def ended(self, seconds: float = 30) -> int:
+        """Wait for the end and return the exit code."""
+        rest, _ = self.process.communicate(timeout=seconds)
+        self.output += rest
+        return self.process.returncode
+
+    def signalled(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def processes(self) -> dict[int, str]:
+        """Every process that came from this start, by the mark in its environment."""
+        found = {}
+        for directory in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if directory.name.isdigit() and self.mark.encode() in (directory / "environ").read_bytes():
+                    found[int(directory.name)] = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def pids_of(self, command: str) -> list[int]:
+        return [pid for pid, line in self.processes().items() if command in line]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
+    """Start a `taskflow dev` in `cwd` (the test's directory) on a free port, and end it with the test."""
+    started: list[Dev] = []
+
+    def begin(*arguments: str, cwd: Path = tmp_path, **options: str) -> Dev:
+        port = () if "--port" in arguments else ("--port", "0")
+        started.append(Dev(cwd, *port, *arguments, **options))
+        return started[-1]
+
+    yield begin
+    for dev in started:
+        if dev.process.poll() is None:
+            dev.signalled(signal.SIGTERM)
+        wait_until(lambda dev=dev: not dev.processes())
+
+
+def create(dev: Dev, **task: Any) -> str:
+    answer = httpx.post(f"{dev.url}/api/v1/tasks", json={"type": "echo", "payload": {"hello": "world"}, **task})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def task(dev: Dev, task_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(f"{dev.url}/api/v1/tasks/{task_id}").json()
+    return answer
+
+
+def complete_one(dev: Dev) -> str:
+    task_id = create(dev)
+    wait_until(lambda: task(dev, task_id)["state"] == "completed")
+    return task_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_task_runs_and_a_signal_ends_everything_within_30_seconds(
+    start: Callable[..., Dev], number: signal.Signals
+) -> None:
+    dev = start().await_running()
+    assert task(dev, complete_one(dev))["result"] == {"echoed": {"hello": "world"}}
+    assert len(dev.processes()) > 3
+    began = time.monotonic()
+    assert dev.signalled(number) == 0
+    assert time.monotonic() - began < 30
+    assert dev.processes() == {}
+    assert "Traceback" not in dev.output
+
+
+def test_a_running_handler_does_not_keep_it_from_ending(start: Callable[..., Dev]) -> None:
+    dev = start(TASKFLOW_DRAIN_TIMEOUT="2").await_running()
+    task_id = create(dev, type="sleep", payload={"seconds": 600})
+    wait_until(lambda: task(dev, task_id)["state"] == "running")
+    assert dev.signalled(signal.SIGHUP) == 0
+    assert dev.processes() == {}
+
+
+def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., Dev]) -> None:
+    dev = start().await_running()
+    task_id = create(dev, type="sleep", payload={"seconds": 600})
+    wait_until(lambda: task(dev, task_id)["state"] == "running")
+    dev.process.send_signal(signal.SIGINT)
+    wait_until(lambda: not dev.pids_of("taskflow server"))
+    began = time.monotonic()
+    assert dev.signalled(signal.SIGINT) == 0
+    assert time.monotonic() - began < 10
+    assert dev.processes() == {}
+
+
+def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callable[..., Dev]) -> None:
+    first = start().await_running()
+    task_id = complete_one(first)
+    first.signalled(signal.SIGTERM)
+
+    seconds = []
+    for _ in range(2):  # the better of two: other tests run beside this one
+        again = start().await_running()
+        seconds.append(again.seconds)
+        assert task(again, task_id)["state"] == "completed"
+        again.signalled(signal.SIGTERM)
+    assert min(seconds) <= 5
+
+    fresh = start("--fresh").await_running()
+    assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
+
+
+def test_a_second_one_says_where_the_first_runs_and_leaves_it_alone(start: Callable[..., Dev]) -> None:
+    first = start().await_running()
+    second = start()
+    assert second.ended() == 1
+    assert second.output == (
+        f"error: taskflow dev runs here already: {first.url} "
+        f"(process {first.process.pid}, data in {first.cwd / '.taskflow'}).\n"
+    )
+    assert second.processes() == {}
+    complete_one(first)
+
+
+def test_two_in_two_directories_run_beside_each_other(start: Callable[..., Dev], tmp_path: Path) -> None:
+    one, other = (start(cwd=directory) for directory in (tmp_path / "one", tmp_path / "other") if not directory.mkdir())
+    complete_one(one.await_running())
+    complete_one(other.await_running())
+    assert one.database != other.database
+
+
+def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rival:
+        port = rival.getsockname()[1]
+        dev = start("--port", str(port))
+        assert dev.ended() == 1
+    assert dev.output == f"error: Port {port} is in use by another program; PORT={port + 1} takes another.\n"
+
+
+def test_the_printed_database_is_open_to_any_program(start: Callable[..., Dev]) -> None:
+    dev = start().await_running()
+    with psycopg.connect(dev.database, autocommit=True) as connection:
+        row = connection.execute("SELECT id FROM taskflow.enqueue('echo', '{}')").fetchone()
+    assert row is not None
+    wait_until(lambda: task(dev, row[0])["state"] == "completed")
+
+
+def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts(start: Callable[..., Dev]) -> None:
+    dev = start().await_running()
+    task_id = complete_one(dev)
+    dev.process.kill()
+    dev.process.wait()
+    again = start().await_running()
+    assert task(again, task_id)["state"] == "completed"
+    wait_until(lambda: not dev.processes())
+
+
+def test_a_worker_that_dies_is_started_again(start: Callable[..., Dev]) -> None:
+    dev = start().await_running()
+    for pid in dev.pids_of("taskflow worker"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    complete_one(dev)
+    dev.signalled(signal.SIGTERM)
+    assert "taskflow worker ended with exit code -9; starting it again." in dev.output
+
+
+def test_without_its_postgresql_it_ends_and_says_so(start: Callable[..., Dev]) -> None:
+    dev = start().await_running()
+    (postmaster,) = dev.pids_of("/postgres -D")
+    os.kill(postmaster, signal.SIGKILL)
+    assert dev.ended() == 1
+    assert "error: The embedded PostgreSQL ended" in dev.output
+    assert dev.processes() == {}
+
+
+def test_with_a_database_url_it_starts_no_postgresql(start: Callable[..., Dev], empty_dsn: str) -> None:
+    dev = start(DATABASE_URL=empty_dsn).await_running()
+    assert dev.pids_of("postgres -D") == []
+    task_id = complete_one(dev)
+    dev.signalled(signal.SIGTERM)
+    with psycopg.connect(empty_dsn) as connection:
+        assert connection.execute("SELECT state FROM taskflow.task_status(%s)", [task_id]).fetchone() == ("completed",)
+
+
+def test_fresh_never_touches_a_database_that_somebody_named(start: Callable[..., Dev], dsn: str) -> None:
+    dev = start("--fresh", DATABASE_URL=dsn)
+    assert dev.ended() == 1
+    assert dev.output.startswith("error: --fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
+
+
+def test_handlers_of_the_users_own_run_too(start: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from taskflow import task\n\n@task('shout')\ndef shout(payload: dict) -> dict:\n"
+        "    return {'said': payload['word'].upper()}\n"
+    )
+    dev = start("--import", "mine").await_running()
+    task_id = create(dev, type="shout", payload={"word": "hey"})
+    wait_until(lambda: task(dev, task_id)["state"] == "completed")
+    assert task(dev, task_id)["result"] == {"said": "HEY"}
+
+
+def test_an_import_that_fails_ends_it_with_the_reason(start: Callable[..., Dev]) -> None:
+    dev = start("--import", "there_is_no_such_module")
+    assert dev.ended(60) == 1
+    assert "there_is_no_such_module" in dev.output
+    assert dev.processes() == {}
+
+
+@as_root
+def test_an_ordinary_user_runs_it_too(start: Callable[..., Dev], tmp_path_factory: pytest.TempPathFactory) -> None:
+    with home_of_nobody() as home:
+        dev = start(cwd=home, user="nobody", HOME=str(home)).await_running()
+        complete_one(dev)
+        assert dev.signalled(signal.SIGINT) == 0
+        assert dev.processes() == {}
+
+
+@as_root
+def test_no_permission_to_write_is_one_clear_line(start: Callable[..., Dev]) -> None:
+    with home_of_nobody() as home:
+        os.chown(home, 0, 0)
+        dev = start(cwd=home, user="nobody")
+        assert dev.ended() == 1
+        assert dev.output == f"error: Cannot write to {home / '.taskflow'}: Permission denied.\n"
+
+
+@as_root
+def test_data_that_root_made_is_no_riddle_for_a_user(start: Callable[..., Dev]) -> None:
+    with home_of_nobody() as home:
+        start(cwd=home).await_running().signalled(signal.SIGTERM)
+        dev = start(cwd=home, user="nobody")
+        assert dev.ended() == 1
+        assert dev.output == f"error: Cannot write to {home / '.taskflow'}: Permission denied.\n"
+
+
+@contextlib.contextmanager
+def home_of_nobody() -> Iterator[Path]:
+    """A directory that belongs to an ordinary user, outside pytest's own, which are closed to others."""
+    import shutil
+    import tempfile
+
+    if subprocess.run([sys.executable, "-c", ""], user="nobody", group="nogroup", extra_groups=[]).returncode != 0:
+        pytest.skip("this checkout is closed to other users")
+    home = Path(tempfile.mkdtemp(prefix="taskflow-home-"))
+    shutil.chown(home, "nobody", "nogroup")
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
