@@ -20,9 +20,10 @@ WAITS_FOR_A_LOCK = """
     SELECT query_start FROM pg_stat_activity
     WHERE application_name = 'taskflow migrate' AND wait_event_type = 'Lock' AND datname = current_database()
 """
-MIGRATING = """
-    SELECT count(*) FROM pg_stat_activity
+ASKS_TO_BE_ALONE = """
+    SELECT query_start FROM pg_stat_activity
     WHERE application_name = 'taskflow migrate' AND datname = current_database()
+      AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'COMMIT') AND state = 'idle'
 """
 MIGRATION = """
 from alembic import op
@@ -103,12 +104,12 @@ def new_column(checkout):
     (checkout / "migrations/versions/9998_new_column.py").write_text(MIGRATION.format(head=head))
 
 
-def tries(connection, until, number):
-    """Wait until the migration has been seen waiting for a lock `number` times."""
+def tries(connection, until, number, query=WAITS_FOR_A_LOCK):
+    """Wait until the migration has been seen waiting for a lock (or what else `query` looks for) `number` times."""
     seen = set()
 
     def look():
-        seen.update(row[0] for row in connection.execute(WAITS_FOR_A_LOCK))
+        seen.update(row[0] for row in connection.execute(query))
         return len(seen) >= number
 
     until(look)
@@ -174,7 +175,7 @@ def test_a_second_migration_waits_for_the_first_and_finds_nothing_to_do(dsn, con
         first = pool.submit(migrate, dsn)
         tries(connection, until, 1)
         second = pool.submit(migrate, dsn)
-        until(lambda: connection.execute(MIGRATING).fetchone()[0] == 4)  # each has two connections
+        tries(connection, until, 3, ASKS_TO_BE_ALONE)
         assert not second.done()
         slow.commit()
 
@@ -184,6 +185,11 @@ def test_a_second_migration_waits_for_the_first_and_finds_nothing_to_do(dsn, con
 
 @pytest.mark.usefixtures("change")
 def test_a_migration_that_loses_its_lock_stops_before_the_next_step(dsn, connection, until, background):
+    last_day, exists = connection.execute(
+        "SELECT day, format('SELECT to_regclass(%L) IS NOT NULL', day)"
+        " FROM to_char((now() AT TIME ZONE 'UTC')::date + 31, '\"taskflow.tasks_ended_\"YYYYMMDD') AS day"
+    ).fetchone()
+    connection.execute(f"DROP TABLE {last_day}")
     guard = (
         "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()"
     )
@@ -195,4 +201,7 @@ def test_a_migration_that_loses_its_lock_stops_before_the_next_step(dsn, connect
 
         with pytest.raises(DatabaseUnavailable):
             migration.result()
-    assert migrate(dsn, patience_seconds=0) is not None
+    assert connection.execute(exists).fetchone() == (False,)
+
+    migrate(dsn)
+    assert connection.execute(exists).fetchone() == (True,)
