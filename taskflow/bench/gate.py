@@ -69,7 +69,7 @@ def _two_workers(dsn: str, connection: Connection, drained: bool) -> Iterator[No
         if not drained:
             naps = [f'{{"seconds": {BUSY_SECONDS}}}'] * BUSY_SLOTS
             tasks.copy_tasks(connection, naps, "bench.nap")
-            wait_until(lambda: _running(connection) == BUSY_SLOTS, "busy slots", here, seconds=60)
+            wait_until(lambda: tasks.running(connection) == BUSY_SLOTS, "busy slots", here, seconds=60)
         wait_until(lambda: _sleeps(connection, ELSEWHERE), "the sleeping worker's bell", sleeper, seconds=60)
         yield
 
@@ -99,11 +99,6 @@ def pgbench() -> str:
 def _debians() -> str | None:
     """Debian keeps it off the PATH, one directory a version."""
     return str(max(found)) if (found := list(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))) else None
-
-
-def _running(connection: Connection) -> int:
-    row = connection.execute("SELECT count(*) FROM taskflow.tasks_live WHERE state = 'running'").fetchone()
-    return int(row[0]) if row else 0
 
 
 def _sleeps(connection: Connection, queue: str) -> bool:

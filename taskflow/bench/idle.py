@@ -19,6 +19,7 @@ from taskflow.bench.workers import Workers, running_workers, wait_until
 from taskflow.store.connection import connect
 
 CPU_GOAL, QUIET_GOAL, OTHERWISE_GOAL = Goal(at_most=1.0), Goal(at_most=3.0), Goal(at_most=20.0)
+CONCURRENCY, NAP_SECONDS = 10, 1.0
 SETTLE_SECONDS = 3.0  # until a worker that just ran something is as idle as it gets
 
 
@@ -40,12 +41,13 @@ def _watch(
         dsn = stack.enter_context(server.database())
         statements = stack.enter_context(counted_statements(server, dsn))
         connection = stack.enter_context(connect(dsn, name="bench"))
-        workers = [stack.enter_context(running_workers(dsn)) for _ in range(count)]
-        span = load.copy_tasks(connection, load.numbered(10))
-        wait_until(lambda: load.is_all_finished(connection, span), "the warm-up", *workers, seconds=60)
-        if open_producer:
+        workers = [stack.enter_context(running_workers(dsn, concurrency=CONCURRENCY)) for _ in range(count)]
+        span = load.copy_tasks(connection, [f'{{"seconds": {NAP_SECONDS}}}'] * CONCURRENCY * count, "bench.nap")
+        if open_producer:  # begun while the worker is busy: nobody sleeps, so this insert notifies nobody
+            wait_until(lambda: load.running(connection) == CONCURRENCY, "busy slots", *workers, seconds=60, every=0.01)
             producer = stack.enter_context(connect(dsn, name="bench producer", autocommit=False))
             producer.execute("INSERT INTO taskflow.tasks (type) VALUES ('bench.noop')")
+        wait_until(lambda: load.is_all_finished(connection, span), "the warm-up", *workers, seconds=60)
         time.sleep(min(SETTLE_SECONDS, seconds))
         cpu, sent = _rates(workers, statements, seconds)
     figures = [Figure(f"{name}: statements", sent / count, "a second", goal)]

@@ -56,6 +56,12 @@ def settle(connection: Connection) -> None:
     connection.execute("CHECKPOINT")
 
 
+def running(connection: Connection) -> int:
+    """How many tasks are claimed now."""
+    row = connection.execute("SELECT count(*) FROM taskflow.tasks_live WHERE state = 'running'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def is_last_finished(connection: Connection, span: Span) -> bool:
     """Whether the task with the highest id has an audit row: cheap to ask, and nearly the end."""
     return _exists(connection, "SELECT FROM taskflow.executions WHERE task_id = %s", span.last)
