@@ -24,7 +24,7 @@ from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener
 from taskflow.worker.session import Session
-from taskflow.worker.sleeper import Sleeper
+from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
 
 MAX_BACKLOG = 2000
@@ -193,7 +193,7 @@ class Claimer:
         """A claim came back short: look from the bottom before believing that there is nothing more. True: so it is."""
         wait = self._frontier.sweep_wait_seconds
         if wait > 0:
-            self._handle(self._listener.wait(connection, min(wait, self._poll_seconds)))
+            self._handle(self._sleeper.pause(connection, min(wait, self._poll_seconds)))
             return False
         wanted = self._room()
         return wanted > 0 and self._claim(connection, wanted, sweep=True) < wanted
@@ -202,7 +202,7 @@ class Claimer:
         """Nothing is due: sleep until something is, or somebody rings."""
         self._sleeper.found_nothing()
         if self._sleeper.lingers:
-            self._handle(self._sleeper.linger(connection))
+            self._handle(self._sleeper.pause(connection, LINGER_POLL_SECONDS))
             return
         if self._notified and self._sleeper.prepare(connection, self._settings.queues or (bells.EVERY_QUEUE,)):
             wanted = self._room()

@@ -26,6 +26,7 @@ class Frontier:
         self._bounds: dict[tuple[str, int], tuple[str, int]] = {}
         self._last_sweep = float("-inf")
         self._sweep_cost = 0.0
+        self._last_cost = 0.0
         self._claim_cost = 0.0
 
     @property
@@ -54,6 +55,8 @@ class Frontier:
         """A claim has been made and took this long; what a sweep took beyond other claims is its cost."""
         if sweep:
             self._last_sweep = self._clock()
-            self._sweep_cost = max(0.0, seconds - self._claim_cost)
+            cost = max(0.0, seconds - self._claim_cost)
+            # Two in a row: dead rows cost every sweep the same, a busy machine only now and then.
+            self._sweep_cost, self._last_cost = min(cost, self._last_cost), cost
         else:
             self._claim_cost += 0.2 * (seconds - self._claim_cost)

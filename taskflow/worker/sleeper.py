@@ -63,9 +63,9 @@ class Sleeper:
             self._count_wake()
         return notifications
 
-    def linger(self, connection: Connection) -> list[tuple[str, str]]:
-        """One short pause between two polls."""
-        return self._listener.wait(connection, LINGER_POLL_SECONDS)
+    def pause(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
+        """A pause between two looks; a short one where nobody would wake us."""
+        return self._listener.wait(connection, seconds if self._held else min(seconds, LINGER_POLL_SECONDS))
 
     def found_work(self, connection: Connection, *, busy: bool) -> None:
         """Claims were made. `busy`: there is no room for more, or more is waiting than was taken."""
