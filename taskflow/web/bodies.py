@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.errors import FieldProblem
 from taskflow.web.problems import Problem
@@ -41,6 +42,8 @@ def read(model: type[Model]) -> Model:
     Raises `Problem`: 400 what cannot be parsed, 413 too large, 415 not JSON, 422 what does not fit the model.
     """
     raw = request.get_data(cache=True)
+    if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
+        raise RequestEntityTooLarge  # a chunked body is not announced, and Flask cuts it off without a word
     if not raw.strip():
         return validate(model, {})
     if not request.is_json:

@@ -21,6 +21,7 @@ KEEPALIVE_SECONDS = 95
 GRACEFUL_SECONDS = 25
 # A process is restarted when its main loop, which never serves a request itself, has said nothing for so long.
 TIMEOUT_SECONDS = 60
+BACKLOG = 2048
 REQUEST_LINE_BYTES = 8190  # gunicorn's largest
 
 
@@ -45,6 +46,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def _options(self) -> dict[str, Any]:
         return {
             "bind": f"fd://{self._listener.fileno()}",
+            "backlog": BACKLOG,
             "worker_class": "taskflow.web.gunicorn_worker.Worker",
             "workers": self._settings.web_processes,
             "threads": self._settings.web_threads,
@@ -84,6 +86,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # from now on nobody is turned away: what connects early waits for the processes
     except OSError as error:
         raise TaskflowError(
             f"Cannot listen on {host}, port {port}: {error.strerror or error}. Choose another with --port or PORT."

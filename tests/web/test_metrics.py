@@ -1,0 +1,153 @@
+"""/metrics: what Prometheus is told, from one statement over what lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
+
+from taskflow.web import gauges
+from taskflow.web.services import EXTENSION
+from tests.web.conftest import Engine
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(client: FlaskClient) -> Samples:
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    return samples.get((f"taskflow_{name}", frozenset(labels.items())))
+
+
+def test_the_depth_of_every_queue_by_state_and_priority(
+    client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine
+) -> None:
+    connection.execute(
+        "SELECT taskflow.enqueue('echo', '{}', priority => 2), taskflow.enqueue('echo', '{}'),"
+        " taskflow.enqueue('echo', '{}', run_at => now() + interval '1 hour'),"
+        " taskflow.enqueue('echo', '{}', queue => 'q')"
+    )
+    engine.claim()
+
+    samples = scrape(client)
+
+    assert value(samples, "queue_depth", queue="default", state="running", priority="high") == 1
+    assert value(samples, "queue_depth", queue="default", state="pending", priority="normal") == 1
+    assert value(samples, "queue_depth", queue="default", state="scheduled", priority="normal") == 1
+    assert value(samples, "queue_depth", queue="q", state="pending", priority="normal") == 1
+
+
+def test_the_oldest_due_task_of_a_queue(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "SELECT taskflow.enqueue('echo', '{}', run_at => now() - interval '100 s'), taskflow.enqueue('echo', '{}'),"
+        " taskflow.enqueue('echo', '{}', queue => 'later', run_at => now() + interval '1 hour')"
+    )
+
+    samples = scrape(client)
+
+    assert 100 <= (value(samples, "queue_oldest_task_age_seconds", queue="default") or 0) < 200
+    assert value(samples, "queue_oldest_task_age_seconds", queue="later") is None
+
+
+def test_workers_dead_letters_queues_transactions_and_uptime(
+    client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine, dsn: str
+) -> None:
+    connection.execute("SELECT taskflow.enqueue('echo', '{}')")
+    engine.run("failed", final=True, error="boom")
+    connection.execute(
+        "INSERT INTO taskflow.workers (hostname, pid, types, concurrency, version, last_heartbeat) VALUES"
+        " ('a', 1, '{}', 1, '1', now()), ('b', 1, '{}', 1, '1', now() - interval '10 min')"
+    )
+    connection.execute("INSERT INTO taskflow.queues (name, paused) VALUES ('stopped', true)")
+    with psycopg.connect(dsn) as open_transaction:
+        open_transaction.execute("SELECT 1")
+        samples = scrape(client)
+
+    assert value(samples, "workers_active") == 1
+    assert value(samples, "dlq_size") == 1
+    assert (value(samples, "queue_paused", queue="stopped"), value(samples, "queue_paused", queue="default")) == (1, 0)
+    assert (value(samples, "schedules_enabled"), value(samples, "database_up")) == (0, 1)
+    assert (value(samples, "oldest_transaction_age_seconds") or 0) > 0
+    assert (value(samples, "uptime_seconds") or 0) > 0
+
+
+def test_requests_are_counted_by_route_and_never_by_path(client: FlaskClient) -> None:
+    for path in ("/api/v1/tasks/1", "/api/v1/tasks/2", "/nothing/1", "/nothing/2"):
+        client.get(path)
+    client.open("/live", method="INVENTED")
+
+    samples = scrape(client)
+
+    durations = "http_request_duration_seconds_count"
+    assert value(samples, durations, method="GET", route="/api/v1/tasks/<task_id>", status="404") == 2
+    assert value(samples, durations, method="GET", route="other", status="404") == 2
+    assert value(samples, "http_requests_total", method="GET", status="404") == 4
+    assert not any("INVENTED" in dict(labels).values() for _, labels in samples)
+
+
+def test_one_statement_that_is_kept_for_some_seconds(app: Flask) -> None:
+    statements: list[str] = []
+    event.listen(
+        app.extensions[EXTENSION].database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: statements.append(statement),
+    )
+
+    for _ in range(3):
+        scrape(app.test_client())
+
+    assert len(statements) == 1
+
+
+def test_no_partition_of_history_is_read(connection: psycopg.Connection[Any]) -> None:
+    statement = str(gauges.SELECT_GAUGES).replace(":heartbeat_timeout", "30")
+
+    plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN {statement}".encode()))
+
+    assert "tasks_live" in plan
+    for table in ("tasks_completed", "tasks_ended", "executions"):
+        assert table not in plan
+
+
+def test_queues_beyond_the_cap_count_as_other(
+    client: FlaskClient, connection: psycopg.Connection[Any], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(gauges, "MAX_QUEUES", 2)
+    for queue, tasks in {"a": 1, "b": 5, "c": 4, "d": 2}.items():
+        connection.execute(
+            "SELECT taskflow.enqueue('echo', '{}', queue => %s) FROM generate_series(1, %s)", [queue, tasks]
+        )
+
+    samples = scrape(client)
+
+    def depth(queue: str) -> float | None:
+        return value(samples, "queue_depth", queue=queue, state="pending", priority="normal")
+
+    assert (depth("b"), depth("c"), depth("other"), depth("a")) == (5, 4, 3, None)
+
+
+def test_without_a_database_the_process_still_speaks(make_app: Callable[..., Flask]) -> None:
+    samples = scrape(make_app(database_url="postgresql://nobody@127.0.0.1:1/none").test_client())
+
+    assert (value(samples, "database_up"), value(samples, "dlq_size")) == (0, None)
+    assert value(samples, "uptime_seconds") is not None
+
+
+def test_a_scraper_that_knows_openmetrics_gets_it(client: FlaskClient) -> None:
+    response = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert response.mimetype == "application/openmetrics-text"
+    assert response.text.endswith("# EOF\n")

@@ -1,0 +1,66 @@
+"""Values under keys that look like secrets are shown to nobody without the scope admin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from taskflow.settings import REDACTED_NAMES
+from taskflow.web.redaction import REDACTED, Redaction
+from tests.web.conftest import Engine
+
+SECRETS = {"password": "p", "user": {"apiKey": "k", "name": "n", "list": [{"X-Auth-Token": {"deep": 1}}]}}
+HIDDEN = {"password": REDACTED, "user": {"apiKey": REDACTED, "name": "n", "list": [{"X-Auth-Token": REDACTED}]}}
+
+
+def test_secrets_are_hidden_in_every_answer(client: FlaskClient, engine: Engine) -> None:
+    created = client.post("/api/v1/tasks", json={"type": "echo", "payload": SECRETS, "metadata": SECRETS}).json
+    engine.run(result=SECRETS, logs=[{"message": "m", "fields": SECRETS}])
+
+    task = client.get(f"/api/v1/tasks/{created['id']}").json
+    executions = client.get(f"/api/v1/tasks/{created['id']}/executions").json["executions"]
+
+    assert (created["payload"], created["metadata"]) == (HIDDEN, HIDDEN)
+    assert (task["payload"], task["metadata"], task["result"]) == (HIDDEN, HIDDEN, HIDDEN)
+    assert executions[0]["logs"] == [{"message": "m", "fields": HIDDEN}]
+
+
+def test_what_is_hidden_is_stored_all_the_same_and_the_admin_sees_it(admin: FlaskClient) -> None:
+    created = admin.post("/api/v1/tasks", json={"type": "echo", "payload": SECRETS}).json
+
+    assert created["payload"] == SECRETS
+    assert admin.get(f"/api/v1/tasks/{created['id']}").json["payload"] == SECRETS
+
+
+def test_the_names_are_a_setting(make_app: Callable[..., Flask]) -> None:
+    client = make_app(redact="iban, card_number").test_client()
+
+    payload = {"IBAN": "x", "cardNumber": "y", "password": "z"}
+
+    shown = client.post("/api/v1/tasks", json={"type": "echo", "payload": payload}).json["payload"]
+    assert shown == {"IBAN": REDACTED, "cardNumber": REDACTED, "password": "z"}
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "DB_PASSWORD", "newPassword2", "client-secret", "access.token", "Authorization", "Set-Cookie"]
+)
+def test_names_match_whatever_their_case_and_separators(key: str) -> None:
+    assert Redaction(REDACTED_NAMES)({key: 1}) == {key: REDACTED}
+
+
+@pytest.mark.parametrize("key", ["user", "pass", "keyboard", "to", "", "sec ret!".replace(" ", "x")])
+def test_other_names_do_not(key: str) -> None:
+    assert Redaction(REDACTED_NAMES)({key: 1}) == {key: 1}
+
+
+def test_no_names_hide_nothing_and_nesting_has_an_end() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+
+    assert Redaction([""])({"password": 1}) == {"password": 1}
+    assert "too deeply" in str(Redaction([])(deep))
