@@ -121,8 +121,8 @@ class AsyncClient:
     ) -> int:
         """Create very many tasks, all or none, by COPY, and return their number: the fastest way, which tells no ids.
 
-        A `unique_key` that is taken makes all of it fail, and there is no `delay`. `tasks` may be a generator: some
-        10,000 are held in memory at a time.
+        A `unique_key` that is taken makes all of it fail, and there is no `delay`. `tasks` may be a generator: it
+        is sent as it yields.
         """
         chunks = statements.copy(as_new_tasks(tasks, self.settings))
         if connection is not None:

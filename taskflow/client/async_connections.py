@@ -64,7 +64,7 @@ def together(connection: AnyAsyncConnection, statements: int) -> AbstractAsyncCo
     return nullcontext()
 
 
-async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> int:
+async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> int:
     """Send rows by COPY, all or none, and count them."""
     driver = await driver_connection(connection)
     count = 0
@@ -75,7 +75,7 @@ async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, l
                 async with cursor.copy(statement.encode()) as stream:
                     for row in rows:
                         await stream.write_row(row)
-                count += len(rows)
+                        count += 1
     return count
 
 

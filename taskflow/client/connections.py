@@ -65,7 +65,7 @@ def together(connection: AnyConnection, statements: int) -> AbstractContextManag
     return nullcontext()
 
 
-def copy(connection: AnyConnection, statements: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> int:
+def copy(connection: AnyConnection, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> int:
     """Send rows by COPY, all or none, and count them."""
     driver = driver_connection(connection)
     count = 0
@@ -75,7 +75,7 @@ def copy(connection: AnyConnection, statements: Iterable[tuple[str, list[tuple[A
             with cursor.copy(statement.encode()) as stream:
                 for row in rows:
                     stream.write_row(row)
-            count += len(rows)
+                    count += 1
     return count
 
 

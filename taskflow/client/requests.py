@@ -41,23 +41,21 @@ def client_settings(dsn: str | None, max_payload_bytes: int | None) -> ClientSet
 
 def check_size(task: NewTask, limits: ClientSettings) -> None:
     """Raise `InvalidTask` for a payload that is too long."""
-    _check_size(task.encoded_payload, limits)
-
-
-def _check_size(encoded: bytes, limits: ClientSettings) -> None:
-    if len(encoded) > limits.max_payload_bytes:
+    if len(task.encoded_payload) > limits.max_payload_bytes:
         raise InvalidTask(
-            f"the payload has {len(encoded)} bytes as JSON, more than the {limits.max_payload_bytes} allowed "
-            "(TASKFLOW_MAX_PAYLOAD_BYTES): store what is large elsewhere, and enqueue where it is"
+            f"the payload has {len(task.encoded_payload)} bytes as JSON, more than the {limits.max_payload_bytes} "
+            "allowed (TASKFLOW_MAX_PAYLOAD_BYTES): store what is large elsewhere, and enqueue where it is"
         )
 
 
 def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> Iterator[NewTask]:
     """Tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is wrong."""
+    most = limits.max_payload_bytes
     for number, given in enumerate(tasks):
         try:
             task = given if isinstance(given, NewTask) else _from_mapping(given)
-            check_size(task, limits)
+            if len(task.encoded_payload) > most:
+                check_size(task, limits)
         except InvalidTask as error:
             error.args = (f"task {number}: {error.args[0]}",)
             raise

@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 
 MANY_TASKS = 1_000  # a call of enqueue_many
 MANY_BYTES = 16 * 1024 * 1024  # jsonb ends at 256 MiB, and a server's memory before that
-COPY_ROWS = 10_000  # a COPY; the transaction holds all of them
+COPY_LOOKAHEAD = 1_000  # tasks that are looked at before the columns of a COPY are chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +135,39 @@ def retry(task_id: int, options: dict[str, Any]) -> Operation[str]:
 _COPY_DEFAULTS: dict[str, Any] = {"queue": "default", "priority": 1, "run_at": "now", "metadata": "{}", "tags": []}
 
 
-def copy(tasks: Iterable[NewTask]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-    """COPY statements with their rows, for one transaction. Only columns that a chunk's tasks use are named in its
-    statement: the fewer, the faster. Raises `InvalidTask` for what only `taskflow.enqueue` can do.
+def copy(tasks: Iterable[NewTask]) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
+    """COPY statements, each with its rows, for one transaction; take all rows of one before asking for the next.
+
+    A statement names only the columns that its tasks use, since fewer are faster: those of the first `COPY_LOOKAHEAD`
+    tasks, and it ends where a later one needs another. Rows are made as they are sent, while the server stores those
+    before. Raises `InvalidTask` for what only `taskflow.enqueue` can do.
     """
     remaining = iter(tasks)
-    while chunk := list(itertools.islice(remaining, COPY_ROWS)):
-        names = sorted(set().union(*(task.fields for task in chunk)))
-        for name in ("delay", "on_conflict"):
-            if name in names:
-                raise InvalidTask(
-                    f"COPY cannot do {name}: " + ("use run_at" if name == "delay" else "use enqueue_many")
-                )
+    while ahead := list(itertools.islice(remaining, COPY_LOOKAHEAD)):
+        names = sorted(set().union(*(task.fields for task in ahead)))
+        _refuse_in_copy(names)
+        rest: list[NewTask] = []  # the task that needs another column, for the next statement
         columns = ", ".join(["type", "payload", *names])
-        yield f"COPY taskflow.tasks ({columns}) FROM STDIN", [_copied(task, names) for task in chunk]
+        yield (
+            f"COPY taskflow.tasks ({columns}) FROM STDIN",
+            _copied_rows(itertools.chain(ahead, remaining), names, rest),
+        )
+        remaining = itertools.chain(rest, remaining)
+
+
+def _refuse_in_copy(names: list[str]) -> None:
+    for name in ("delay", "on_conflict"):
+        if name in names:
+            raise InvalidTask(f"COPY cannot do {name}: use {'run_at' if name == 'delay' else 'enqueue_many'}")
+
+
+def _copied_rows(tasks: Iterable[NewTask], names: list[str], rest: list[NewTask]) -> Iterator[tuple[Any, ...]]:
+    known = set(names)
+    for task in tasks:
+        if not known.issuperset(task.fields):
+            rest.append(task)
+            return
+        yield _copied(task, names)
 
 
 def _copied(task: NewTask, names: list[str]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from taskflow import InvalidTask, NewTask, TaskflowError, task
-from taskflow.store.client_statements import COPY_ROWS, MANY_TASKS
+from taskflow.store.client_statements import COPY_LOOKAHEAD, MANY_TASKS
 from taskflow.tasks.registry import Registry
 
 
@@ -98,12 +98,12 @@ def test_two_callers_with_the_same_keys_in_opposite_order_do_not_end_in_a_deadlo
 
 
 def test_copy_counts_and_stores(client, count):
-    assert client.copy(NewTask("mail", {"n": n}) for n in range(COPY_ROWS + 5)) == COPY_ROWS + 5
+    assert client.copy(NewTask("mail", {"n": n}) for n in range(COPY_LOOKAHEAD + 5)) == COPY_LOOKAHEAD + 5
     assert (
         count("type = 'mail' AND queue = 'default' AND priority = 1 AND metadata = '{}' AND tags = '{}'")
-        == COPY_ROWS + 5
+        == COPY_LOOKAHEAD + 5
     )
-    assert count("run_at = created_at AND state = 'pending'") == COPY_ROWS + 5
+    assert count("run_at = created_at AND state = 'pending'") == COPY_LOOKAHEAD + 5
 
 
 def test_copy_stores_every_option_beside_tasks_without_any(client, connection):
@@ -133,6 +133,19 @@ def test_copy_stores_every_option_beside_tasks_without_any(client, connection):
     assert (handled.queue, handled.priority, handled.max_attempts) == ("outbox", 2, 3)
 
 
+def test_copy_takes_tasks_whose_options_differ_at_any_place(client, count):
+    def tasks():
+        for n in range(COPY_LOOKAHEAD * 3):
+            yield NewTask(
+                "mail", {"n": n}, **({"queue": "q"} if n % 700 == 699 else {"tags": ["t"]} if n == 2_500 else {})
+            )
+
+    assert client.copy(tasks()) == COPY_LOOKAHEAD * 3
+    assert count("queue = 'q'") == 4
+    assert count("tags = '{t}' AND payload = '{\"n\": 2500}'") == 1
+    assert count("queue = 'default' AND tags = '{}'") == COPY_LOOKAHEAD * 3 - 5
+
+
 def test_copy_of_nothing_is_nothing(client):
     assert client.copy([]) == 0
 
@@ -141,7 +154,7 @@ def test_copy_refuses_what_only_enqueue_can_do(client, count):
     with pytest.raises(InvalidTask, match="use run_at"):
         client.copy([{"type": "mail", "delay": 5}])
     with pytest.raises(InvalidTask, match="use enqueue_many"):
-        client.copy([{"type": "mail", "unique_key": "k", "on_conflict": "skip"}])
+        client.copy([{"type": "mail"}] * COPY_LOOKAHEAD + [{"type": "mail", "unique_key": "k", "on_conflict": "skip"}])
     assert count() == 0
 
 
@@ -154,7 +167,7 @@ def test_copy_with_a_key_that_is_taken_stores_nothing(client, count):
 
 def test_copy_takes_a_generator_that_fails_and_stores_nothing(client, count):
     def tasks():
-        yield from ({"type": "mail"} for _ in range(COPY_ROWS + 1))
+        yield from ({"type": "mail"} for _ in range(COPY_LOOKAHEAD + 1))
         raise LookupError("the source broke")
 
     with pytest.raises(LookupError):
