@@ -27,6 +27,7 @@ DECLARE
     v_ended bigint[] := '{}';
     v_task taskflow.tasks_live;
     v_end record;
+    v_queues text[] := '{}';
 BEGIN
     IF p_outcomes IS NOT NULL THEN
         -- Locked first and in id order, as every statement locks, since two statements write them below.
@@ -62,8 +63,12 @@ BEGIN
             v_done := v_done + 1;
             v_ended := v_ended || p_ids[i];
             id := p_ids[i]; attempt := p_attempts[i]; state := v_end.new_state; run_at := v_end.new_run_at;
+            IF state IN ('pending', 'retrying') AND NOT v_task.queue = ANY (v_queues) THEN
+                v_queues := v_queues || v_task.queue::text;
+            END IF;
             RETURN NEXT;
         END LOOP;
+        PERFORM taskflow.ring(v_queues);  -- also for later: a sleeper must know the new time of its next task
     END IF;
 
     IF v_done < v_expected THEN  -- somebody else has ended some of them: say which

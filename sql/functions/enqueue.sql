@@ -24,6 +24,7 @@ DECLARE
     v_on_conflict text := 'skip';
     v_id bigint;
     v_state taskflow.task_state;
+    v_replaced_queue text;
 BEGIN
     IF options = '{}' OR options IS NULL THEN
         IF enqueue.unique_key IS NULL THEN
@@ -49,9 +50,9 @@ BEGIN
             SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1
             WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
               AND t.state IN ('pending', 'retrying', 'blocked')
-            RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_queue;
+            RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_replaced_queue;
             IF FOUND THEN
-                PERFORM taskflow.ring(ARRAY[v_queue]);
+                PERFORM taskflow.ring(ARRAY[v_replaced_queue]);
                 id := v_id;
                 created := false;
                 state := taskflow.shown_state(v_state, v_run_at);

@@ -160,9 +160,7 @@ def test_outcomes_of_every_kind_fit_into_one_batch(connection: Connection) -> No
     ended = {item.id: item.state for item in tasks.complete(connection, me, rows)}
     states = [ended.get(task.id) for task in claimed]
     assert states == [None, "retrying", "retrying", "pending", "cancelled"]
-    stored = connection.execute(
-        "SELECT task_id, outcome::text, logs FROM taskflow.executions ORDER BY task_id"
-    ).fetchall()
+    stored = connection.execute("SELECT task_id, outcome::text, logs FROM taskflow.executions ORDER BY 1").fetchall()
     assert stored == [(task.id, outcome, [{"message": "m"}]) for task, outcome in zip(claimed, outcomes, strict=True)]
 
 
@@ -236,7 +234,7 @@ def test_the_retry_delay_follows_its_formula(
 
 def test_jitter_spreads_the_delay_by_its_fraction_and_the_cap_holds(connection: Connection) -> None:
     rows = connection.execute(
-        "SELECT extract(epoch FROM taskflow.retry_delay('fixed', 100, 105, 0.1, 1))::float8 FROM generate_series(1, 300)"
+        "SELECT extract(epoch FROM taskflow.retry_delay('fixed', 100, 105, 0.1, 1))::float8 FROM generate_series(1, 99)"
     ).fetchall()
     values = [value for (value,) in rows]
     assert min(values) >= 90
