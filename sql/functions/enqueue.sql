@@ -17,6 +17,8 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 AS $$
 #variable_conflict use_column
 DECLARE
+    v_known constant text[] := ARRAY['max_attempts', 'timeout', 'retry_strategy', 'retry_delay', 'max_retry_delay',
+        'concurrency_key', 'metadata', 'tags', 'on_conflict', 'delay'];
     v_queue text := coalesce(enqueue.queue, 'default');
     v_priority smallint := coalesce(enqueue.priority, 1);
     v_run_at timestamptz := coalesce(enqueue.run_at, now());
@@ -37,8 +39,12 @@ BEGIN
             RETURN;
         END IF;
     ELSE
-        PERFORM taskflow.check_enqueue_options(options);
         v_on_conflict := coalesce(options ->> 'on_conflict', 'skip');
+        IF options - v_known <> '{}' OR jsonb_typeof(options -> 'tags') NOT IN ('array', 'null')
+           OR v_on_conflict NOT IN ('skip', 'error', 'replace')
+           OR (options ->> 'delay')::double precision NOT BETWEEN 0 AND 3155760000 THEN
+            PERFORM taskflow.check_enqueue_options(options);  -- says what is wrong
+        END IF;
         IF options ? 'delay' THEN
             v_run_at := coalesce(enqueue.run_at, now() + (options ->> 'delay')::double precision * interval '1 second');
         END IF;

@@ -22,7 +22,9 @@ BEGIN
     END IF;
     FOR v_task IN
         SELECT * FROM taskflow.tasks_live t
-        WHERE t.worker_id = p_worker AND t.state = 'running' ORDER BY t.id LIMIT p_limit FOR UPDATE
+        WHERE t.id = ANY (ARRAY(SELECT r.id FROM taskflow.tasks_live r WHERE r.worker_id = p_worker AND r.state = 'running'))
+          AND coalesce(t.worker_id, 0) = p_worker AND t.state = 'running'
+        ORDER BY t.id LIMIT p_limit FOR UPDATE
     LOOP
         PERFORM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
             'charged', v_task.started_at IS NOT NULL,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import orjson
 import psycopg
 from psycopg import conninfo
-from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg.types.json import set_json_loads
 
 from taskflow import errors
 
@@ -21,9 +21,6 @@ CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetecte
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 
 Result = TypeVar("Result")
-
-set_json_loads(orjson.loads)
-set_json_dumps(orjson.dumps)
 
 
 def connection_parameters(dsn: str, name: str) -> dict[str, Any]:
@@ -61,7 +58,9 @@ def connect(
     """
     parameters = connection_parameters(dsn, name)
     with errors_translated():
-        return psycopg.connect(autocommit=autocommit, prepare_threshold=prepare_threshold, **parameters)
+        connection = psycopg.connect(autocommit=autocommit, prepare_threshold=prepare_threshold, **parameters)
+    set_json_loads(orjson.loads, connection)  # of this connection alone: the program's own are its own affair
+    return connection
 
 
 async def connect_async(
@@ -110,6 +109,14 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
             return errors.InvalidTask("A text contains the character U+0000, which PostgreSQL cannot store: remove it.")
         case state if state and state[:2] in ("22", "23"):
             return errors.InvalidTask(f"{message}{hint}", constraint=error.diag.constraint_name)
+        case "40001" | "40P01":
+            return errors.TaskflowError(f"{message}. Another transaction was in the way: run the transaction again.")
+        case "57014" | "55P03":
+            return errors.TaskflowError(f"{message}. A timeout of the connection ended the statement.")
+        case "53300":
+            return errors.DatabaseUnavailable(
+                f"{message}. The server has no connection to spare: raise max_connections."
+            )
         case "25006":
             return errors.DatabaseUnavailable(f"{message}. The server is read-only: a standby, or being switched over.")
         case state if isinstance(error, CONNECTION_LOST):
