@@ -77,11 +77,20 @@ class Worker:
         self._log.info("worker_starting", concurrency=self._settings.concurrency)
         self._completer.start()
         self._claimer.start()
-        while not self._stopping.wait(TICK_SECONDS) and self._claimer.alive and self._heartbeat.wanted != "draining":
+        while not self._stopping.wait(TICK_SECONDS) and self._healthy and self._heartbeat.wanted != "draining":
             self._dispatcher.tick()
-        failed = not self._claimer.alive and not self._stopping.is_set()
+        failed = not self._healthy
         self._drain()
         return 1 if failed else 0
+
+    @property
+    def _healthy(self) -> bool:
+        return self._claimer.alive and self._completer.alive
+
+    @property
+    def wanted_state(self) -> str:
+        """What an operator wants of this worker, as far as it knows: running, paused or draining."""
+        return self._heartbeat.wanted
 
     @property
     def has_running_threads(self) -> bool:
