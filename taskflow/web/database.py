@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg.types.json import set_json_dumps, set_json_loads
@@ -99,9 +99,7 @@ def _errors_translated() -> Iterator[None]:
     except exc.DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.QueryCanceled):
             raise DatabaseUnavailable("a statement took longer than the limit") from error
-        if isinstance(error.orig, psycopg.Error):
-            raise translate(error.orig) from error
-        raise
+        raise translate(cast(psycopg.Error, error.orig)) from error
     except psycopg.Error as error:
         raise translate(error) from error
 

@@ -11,7 +11,7 @@ from flask import Response
 
 
 def encode(value: Any) -> bytes:
-    """`value` as JSON in UTF-8. Times become RFC 3339 in UTC; they must have a zone."""
+    """`value` as JSON in UTF-8. Times become RFC 3339; they must be in UTC, see `utc`."""
     try:
         return orjson.dumps(value, option=orjson.OPT_UTC_Z)
     except TypeError:  # an integer beyond 64 bits, or more than 254 levels: orjson refuses both
@@ -40,5 +40,5 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 def _default(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return value.isoformat().replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -32,8 +32,6 @@ def _taskflow_error(error: TaskflowError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < 400 and error.response is None:  # a redirect
-        return error.get_response()  # type: ignore[return-value]
     headers = {}
     detail = error.description or ""
     if isinstance(error, MethodNotAllowed) and error.valid_methods:

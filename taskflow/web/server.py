@@ -30,7 +30,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
-        self._listener = listener
+        self._descriptor = listener.detach()  # gunicorn's from now on: it closes it
         super().__init__()
 
     def load_config(self) -> None:
@@ -45,7 +45,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _options(self) -> dict[str, Any]:
         return {
-            "bind": f"fd://{self._listener.fileno()}",
+            "bind": f"fd://{self._descriptor}",
             "backlog": BACKLOG,
             "worker_class": "taskflow.web.gunicorn_worker.Worker",
             "workers": self._settings.web_processes,

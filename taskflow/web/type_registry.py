@@ -43,12 +43,13 @@ class TypeRegistry:
     def check(self, type_: str, payload: dict[str, Any]) -> None:
         """Raises `Problem` 422 where the payload does not fit its type, with a pointer for each misfit."""
         self._refresh()
-        if type_ not in self._validators:
+        validators = self._validators  # another thread may put newer ones in its place
+        if type_ not in validators:
             if self._reject_unknown:
                 problem = FieldProblem("/type", "unknown_type", "no worker has registered this type")
                 raise Problem("unknown_type", f"No worker has registered the type {type_!r}.", problems=[problem])
             return
-        validator = self._validators[type_]
+        validator = validators[type_]
         if validator is None:
             return
         problems = _misfits(type_, validator, payload)

@@ -9,6 +9,8 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from taskflow.web.services import EXTENSION, Services
+
 FIELDS = {
     "id", "type", "queue", "payload", "priority", "priority_value", "state", "attempt", "failures", "max_attempts",
     "max_retries", "timeout", "progress", "progress_message", "result", "error", "metadata", "tags", "unique_key",
@@ -20,6 +22,12 @@ ALIASES = {"task_id": "id", "job_id": "id", "status": "state", "attempts": "atte
 
 def create(client: FlaskClient, **body: Any) -> Any:
     return client.post("/api/v1/tasks", json={"type": "echo", **body})
+
+
+def services_of(client: FlaskClient) -> Services:
+    found = client.application.extensions[EXTENSION]
+    assert isinstance(found, Services)
+    return found
 
 
 def pointers(response: Any) -> dict[str, str]:
@@ -243,6 +251,14 @@ def test_an_unknown_queue_is_created_with_defaults(client: FlaskClient, connecti
 
     row = connection.execute("SELECT max_retries, paused FROM taskflow.queues WHERE name = 'new:queue'").fetchone()
     assert row == (4, False)
+
+
+def test_queues_without_number_do_not_fill_the_memory(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskflow.web.queue_registry.MAX_NAMES", 2)
+    for name in ("a", "b", "c", "a", "a"):
+        assert create(client, queue=name).status_code == 201
+
+    assert set(services_of(client).queues._seen) == {"c", "a"}
 
 
 def test_what_a_task_leaves_open_is_its_queues(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:

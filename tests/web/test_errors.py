@@ -69,6 +69,22 @@ def test_an_error_of_the_database_is_answered_without_its_sql(client: FlaskClien
     assert "read_task" not in response.text
 
 
+def test_a_right_that_the_servers_login_lacks_is_logged_and_not_shown(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error in (errors.NotAllowed("permission denied for table tasks"), errors.TaskflowError("a secret")):
+
+        def refuse(_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(tasks.params, "task_id", refuse)
+        response = app.test_client().get("/api/v1/tasks/1")
+
+        assert_problem(response, 500, "internal_error")
+        assert str(error) not in response.text
+        assert str(error) in str(caplog.records[-1].__dict__["error"])
+
+
 def test_a_request_id_is_taken_over_if_it_is_harmless(client: FlaskClient) -> None:
     assert client.get("/live", headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
     for harmful in ("a b", "x" * 129, '"', "ä", "<script>"):

@@ -51,6 +51,15 @@ def test_ready_with_the_schema_of_this_version(client: FlaskClient) -> None:
     assert (response.status_code, response.json["status"], set(response.json)) == (200, "ready", {"status", "time"})
 
 
+def test_probes_however_many_ask_the_database_at_most_every_two_seconds(app: Flask) -> None:
+    client = app.test_client()
+    assert client.get("/ready").status_code == 200
+
+    app.extensions[EXTENSION].readiness._database = None  # asking it would now be an error
+
+    assert client.get("/ready").status_code == 200
+
+
 def test_not_ready_without_the_schema(make_app: Callable[..., Flask], empty_dsn: str) -> None:
     response = make_app(database_url=empty_dsn).test_client().get("/ready")
 
