@@ -147,7 +147,8 @@ def test_the_scheduler_command_leads_and_ends_within_two_seconds(
         text=True,
     )
     try:
-        wait_until(lambda: database.one("SELECT count(*) FROM taskflow.leases"))
+        wait_until(lambda: database.one("SELECT count(*) FROM taskflow.leases") or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[1]
         began = time.monotonic()
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)
