@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -10,9 +11,9 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import click
-import httpx
 
 from taskflow.errors import TaskflowError
 from taskflow.processes import spawn
@@ -110,7 +111,13 @@ class Processes:
 
 
 def _answers(url: str) -> bool:
+    """Asked with the standard library's client: importing a better one would take longer than the wait."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=2.0)
     try:
-        return httpx.get(url, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+        connection.request("GET", address.path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
