@@ -110,7 +110,7 @@ class NotAllowed(TaskflowError):
     """The database role or the API key lacks the right to do this."""
 
 
-class Signal(Exception):  # noqa: N818  (these are outcomes that a handler chooses, not errors)
+class Signal(Exception):  # no "Error": these are outcomes that a handler chooses
     """The root of what a handler raises to choose the outcome of its attempt."""
 
 
@@ -124,7 +124,9 @@ class Retry(Signal):
     It is charged as a failure: with `max_attempts` used up the task ends as a dead letter.
     """
 
-    def __init__(self, message: str = "the handler asked for a retry", *, after: float | timedelta | None = None) -> None:
+    def __init__(
+        self, message: str = "the handler asked for a retry", *, after: float | timedelta | None = None
+    ) -> None:
         super().__init__(message)
         self.after_seconds = _seconds(after)
 
