@@ -1,6 +1,7 @@
 -- Takes the tasks of a dead worker from it, up to p_limit a call; call again until fewer come back. The leader decides
 -- who is dead and says what it saw: the worker's heartbeat counter (NULL: there is no such worker any more). If that has
--- changed, the worker lives and nothing happens. Its row goes with the last of its tasks.
+-- changed, the worker lives and nothing happens. Its row goes with the last of its tasks; one that somebody has locked
+-- does not hold up the others, and is found later as a task without a worker.
 --
 -- The attempt is recorded as lost. What has begun (started_at) is charged as a failure; what may only have been
 -- prefetched is not, but will not run beside others again before it has proved harmless (the worker sees to that).
@@ -24,7 +25,7 @@ BEGIN
         SELECT * FROM taskflow.tasks_live t
         WHERE t.id = ANY (ARRAY(SELECT r.id FROM taskflow.tasks_live r WHERE r.worker_id = p_worker AND r.state = 'running'))
           AND coalesce(t.worker_id, 0) = p_worker AND t.state = 'running'
-        ORDER BY t.id LIMIT p_limit FOR UPDATE
+        ORDER BY t.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
             'charged', v_task.started_at IS NOT NULL,
