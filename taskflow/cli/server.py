@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-
 import click
 
+from taskflow.cli.server_metrics import shared_metrics
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
 
@@ -26,7 +21,7 @@ def command(host: str | None, port: int | None, processes: int | None, threads: 
     there is one.
     """
     settings = load(host=host, port=port, web_processes=processes, web_threads=threads)
-    with _shared_metrics():  # before anything imports prometheus_client
+    with shared_metrics():  # before anything imports prometheus_client
         _check(settings)
         from taskflow.web.server import serve
 
@@ -39,20 +34,3 @@ def _check(settings: Settings) -> None:
     if not settings.database_url:
         raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
     check_exposure(settings)
-
-
-@contextlib.contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """A directory where the serving processes add up their counters; prometheus_client looks for it at import."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        yield
-        return
-    memory = "/dev/shm"  # noqa: S108 (a place, not a file name that somebody could guess)
-    directory = tempfile.mkdtemp(prefix="taskflow-metrics-", dir=memory if os.access(memory, os.W_OK) else None)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    owner = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() == owner:  # the serving processes come by here as well when they end
-            shutil.rmtree(directory, ignore_errors=True)

@@ -44,7 +44,11 @@ class RunningServer:
                 stderr=stderr,
                 stdout=subprocess.DEVNULL,
             )
-        self.url: str = self._wait_for_the_line("server_started")["url"]
+        self.url = ""
+        self.address = ("", 0)
+
+    def wait_until_it_serves(self) -> None:
+        self.url = self._wait_for_the_line("server_started")["url"]
         host, port = self.url.removeprefix("http://").split(":")
         self.address = (host, int(port))
         with self.connect() as opened:  # the first request is answered when a process serves
@@ -63,8 +67,13 @@ class RunningServer:
 
     def close(self) -> None:
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(SECONDS)
+            self.process.terminate()
+            try:
+                self.process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
 
     def _wait_for_the_line(self, event: str) -> dict[str, Any]:
         deadline = time.monotonic() + SECONDS
@@ -86,11 +95,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def make(dsn: str, **environment: str) -> RunningServer:
         running.append(RunningServer(dsn, tmp_path / f"server-{len(running)}.log", **environment))
+        running[-1].wait_until_it_serves()
         return running[-1]
 
-    yield make
-    for server in running:
-        server.close()
+    try:
+        yield make
+    finally:
+        for server in running:
+            server.close()
 
 
 @pytest.fixture
