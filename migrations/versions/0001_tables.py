@@ -13,6 +13,8 @@ depends_on = None
 
 # Rules that every producer must keep are domains where they are costly to check: a domain is checked when a value is
 # given, a CHECK at every claim and every completion of the row again.
+# A value that comes out of another table may still be compressed, and pg_column_size tells the compressed size: 20 MB of
+# one letter would pass as 200 kB.
 TYPES = """
 CREATE TYPE taskflow.task_state AS ENUM
     ('pending', 'retrying', 'running', 'blocked', 'completed', 'cancelled', 'failed', 'dead_letter');
@@ -29,9 +31,12 @@ CREATE DOMAIN taskflow.short_key AS text
     CONSTRAINT key_is_1_to_500_characters CHECK (length(VALUE) BETWEEN 1 AND 500);
 CREATE DOMAIN taskflow.json_object AS jsonb
     CONSTRAINT value_is_a_json_object CHECK (jsonb_typeof(VALUE) = 'object')
-    CONSTRAINT value_is_at_most_1_mib CHECK (pg_column_size(VALUE) <= 1048576);
+    CONSTRAINT value_is_at_most_1_mib CHECK (
+        CASE WHEN pg_column_compression(VALUE) IS NULL THEN pg_column_size(VALUE) ELSE octet_length(VALUE::text) END <= 1048576);
 CREATE DOMAIN taskflow.tag_list AS text[]
     CONSTRAINT tags_are_at_most_20 CHECK (cardinality(VALUE) <= 20)
+    CONSTRAINT tags_are_at_most_20_kb CHECK (
+        CASE WHEN pg_column_compression(VALUE) IS NULL THEN pg_column_size(VALUE) ELSE octet_length(VALUE::text) END <= 20480)
     CONSTRAINT tags_are_not_null CHECK (array_position(VALUE, NULL) IS NULL);
 """
 
