@@ -40,7 +40,7 @@ BEGIN
         END IF;
     ELSE
         v_on_conflict := coalesce(options ->> 'on_conflict', 'skip');
-        IF options - v_known <> '{}' OR jsonb_typeof(options -> 'tags') NOT IN ('array', 'null')
+        IF jsonb_typeof(options) <> 'object' OR options - v_known <> '{}' OR jsonb_typeof(options -> 'tags') NOT IN ('array', 'null')
            OR v_on_conflict NOT IN ('skip', 'error', 'replace')
            OR (options ->> 'delay')::double precision NOT BETWEEN 0 AND 3155760000 THEN
             PERFORM taskflow.check_enqueue_options(options);  -- says what is wrong
@@ -72,7 +72,7 @@ BEGIN
             retry_strategy, retry_delay, max_retry_delay)
         VALUES (
             enqueue.type, v_payload, v_queue, v_priority, v_run_at, enqueue.unique_key,
-            options ->> 'concurrency_key', coalesce(options -> 'metadata', '{}'),
+            options ->> 'concurrency_key', coalesce(nullif(options -> 'metadata', 'null'), '{}'),
             CASE WHEN jsonb_typeof(options -> 'tags') = 'array'
                  THEN ARRAY(SELECT jsonb_array_elements_text(options -> 'tags')) ELSE '{}' END,
             (options ->> 'max_attempts')::integer, (options ->> 'timeout')::double precision,

@@ -30,6 +30,10 @@ BEGIN
         RAISE EXCEPTION 'task % has unknown fields: %', v_problem.at, v_problem.keys USING ERRCODE = '22023',
             HINT = 'fields are ' || array_to_string(v_known, ', ');
     END IF;
+    -- What the INSERT below would not refuse: the other options are columns with rules of their own.
+    PERFORM taskflow.check_enqueue_options(
+        jsonb_build_object('delay', e.value -> 'delay', 'on_conflict', e.value -> 'on_conflict'))
+    FROM jsonb_array_elements(tasks) e WHERE e.value ?| ARRAY['delay', 'on_conflict'];
 
     RETURN QUERY
     WITH given AS MATERIALIZED (
