@@ -62,7 +62,7 @@ def spawn(
 def _before_exec(identity: Identity | None, end_with: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
-    def prepare() -> None:
+    def prepare() -> None:  # pragma: no cover  (between fork and exec, where nothing is measured)
         if identity is not None:
             _become(identity)
         if _libc is not None:
@@ -74,7 +74,7 @@ def _before_exec(identity: Identity | None, end_with: signal.Signals) -> Callabl
     return prepare
 
 
-def _become(identity: Identity) -> None:
+def _become(identity: Identity) -> None:  # pragma: no cover  (between fork and exec)
     """Give up root for `identity`, keeping only the right to pass closed directories where it needs that."""
     keep = identity.reach_anywhere and _libc is not None
     if keep:

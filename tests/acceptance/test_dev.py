@@ -43,7 +43,6 @@ class Dev:
         self.mark = secrets.token_hex(8)
         self.cwd = cwd
         self.output = ""
-        self.began = time.monotonic()
         self.process = subprocess.Popen(
             [*python, "-m", "taskflow", "dev", *arguments],
             cwd=cwd,
@@ -61,7 +60,7 @@ class Dev:
         for line in self.process.stdout:
             self.output += line
             if "database  " in line:
-                self.seconds = time.monotonic() - self.began
+                self.cpu_seconds = sum(map(cpu_seconds, self.processes()))
                 self.url = re.findall(r"API +(http://127\.0\.0\.1:\d+)/", self.output)[0]
                 self.database = re.findall(r"database +(\S+)", self.output)[0]
                 return self
@@ -88,6 +87,15 @@ class Dev:
 
     def pids_of(self, command: str) -> list[int]:
         return [pid for pid, line in self.processes().items() if command in line]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What the process has used so far, and those of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -170,13 +178,11 @@ def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callab
     task_id = complete_one(first)
     first.signalled(signal.SIGTERM)
 
-    seconds = []
-    for _ in range(3):  # the best of three: other tests run beside this one
-        again = start(**UNMEASURED).await_running()
-        seconds.append(again.seconds)
-        assert task(again, task_id)["state"] == "completed"
-        again.signalled(signal.SIGTERM)
-    assert min(seconds) <= 5
+    again = start(**UNMEASURED).await_running()
+    # Processor time, which other tests beside this one leave alone: spread over two cores it is less than 5 seconds.
+    assert again.cpu_seconds < 5
+    assert task(again, task_id)["state"] == "completed"
+    again.signalled(signal.SIGTERM)
 
     fresh = start("--fresh").await_running()
     assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
