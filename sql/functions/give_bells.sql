@@ -5,7 +5,7 @@ DECLARE
     v_queue text;
 BEGIN
     FOREACH v_queue IN ARRAY p_queues LOOP
-        PERFORM pg_advisory_unlock(1413567307, hashtext(v_queue));
+        PERFORM pg_advisory_unlock(1413567307, CASE v_queue WHEN '*' THEN -1 ELSE hashtext(v_queue) & 1023 END);
         PERFORM pg_notify('taskflow_bell', v_queue);
     END LOOP;
 END $$;

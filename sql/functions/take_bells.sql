@@ -6,13 +6,15 @@ CREATE OR REPLACE FUNCTION taskflow.take_bells(p_queues text[], OUT held text[],
 LANGUAGE plpgsql AS $$
 DECLARE
     v_queue text;
+    v_bell integer;
 BEGIN
     held := '{}'; taken := '{}'; busy := '{}';
     FOREACH v_queue IN ARRAY p_queues LOOP
-        IF pg_try_advisory_lock(1413567307, hashtext(v_queue)) THEN
+        v_bell := CASE v_queue WHEN '*' THEN -1 ELSE hashtext(v_queue) & 1023 END;
+        IF pg_try_advisory_lock(1413567307, v_bell) THEN
             held := held || v_queue;
-        ELSIF pg_try_advisory_lock_shared(1413567307, hashtext(v_queue)) THEN
-            PERFORM pg_advisory_unlock_shared(1413567307, hashtext(v_queue));
+        ELSIF pg_try_advisory_lock_shared(1413567307, v_bell) THEN
+            PERFORM pg_advisory_unlock_shared(1413567307, v_bell);
             busy := busy || v_queue;
         ELSE
             taken := taken || v_queue;

@@ -103,8 +103,8 @@ def _debians() -> str | None:
 
 def _sleeps(connection: Connection, queue: str) -> bool:
     """Whether a session holds the queue's bell; see sql/functions/ring.sql."""
-    row = connection.execute("SELECT pg_try_advisory_lock_shared(1413567307, hashtext(%s))", (queue,)).fetchone()
+    row = connection.execute("SELECT pg_try_advisory_lock_shared(1413567307, hashtext(%s) & 1023)", (queue,)).fetchone()
     if row and row[0]:
-        connection.execute("SELECT pg_advisory_unlock_shared(1413567307, hashtext(%s))", (queue,))
+        connection.execute("SELECT pg_advisory_unlock_shared(1413567307, hashtext(%s) & 1023)", (queue,))
         return False
     return True
