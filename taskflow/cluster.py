@@ -6,6 +6,7 @@ is given; any PostgreSQL from 15 on will do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -200,6 +201,9 @@ class Cluster:
             os.read(self._all_ended, 1)
             os.close(self._all_ended)
         self._process = self._all_ended = None
+        if not self.socket_dir.is_relative_to(self.directory):
+            with contextlib.suppress(OSError):  # a server that was killed leaves its socket in it, for the next start
+                self.socket_dir.rmdir()
 
     def _options(self) -> list[str]:
         settings = {
