@@ -113,6 +113,7 @@ class Claimer:
                 continue
             try:
                 self._step(connection)
+                self._session.works()
             except CONNECTION_LOST as error:
                 self._sleeper.forget()
                 self._session.lost(error)

@@ -119,11 +119,13 @@ class Completer:
                 continue
             try:
                 self._work(connection)
+                self._session.works()
             except CONNECTION_LOST as error:
                 self._repeated = True
                 self._session.lost(error)
             except psycopg.Error as error:  # out of memory, disk full, a missing right: nothing is given up for it
                 self._log.error("write_failed", error=str(error).strip(), waiting=self.backlog)
+                self._repeated = True
                 self._session.lost(error)
 
     def _work(self, connection: Connection) -> None:

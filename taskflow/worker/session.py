@@ -19,15 +19,27 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Session:
-    """One connection of a worker. An outage is logged once when it begins and once when it ends, not per try."""
+    """One connection of a worker. An outage is logged once when it begins and once when it ends, not per try.
 
-    def __init__(self, dsn: str, name: str, gone: Event, prepare: Callable[[Connection], None] | None = None) -> None:
+    It has ended when a statement has succeeded, not when a connection was opened: a server with a full disk takes
+    connections all the time, and to come back at once each time would be a storm.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        gone: Event,
+        prepare: Callable[[Connection], None] | None = None,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
         self._dsn = dsn
         self._name = name
         self._gone = gone
         self._prepare = prepare
         self._connection: Connection | None = None
         self._pause = 0.0
+        self._longest_pause = min(longest_pause_seconds, LONGEST_PAUSE_SECONDS)
         self._down = False
         self._log = get_logger(name)
         self.prepare_threshold: int | None = None
@@ -39,16 +51,18 @@ class Session:
         if self._pause:
             self._gone.wait(self._pause * random.uniform(0.5, 1.0))
         try:
-            connection = connect(self._dsn, name=self._name, prepare_threshold=self.prepare_threshold)
-            if self._prepare is not None:
-                self._prepare(connection)
+            connection = self._connect()
         except (TaskflowError, psycopg.Error) as error:
             self._failed(error)
             return None
+        self._connection = connection
+        return connection
+
+    def works(self) -> None:
+        """The connection has done what it is for; to be called whenever it has, it is cheap."""
         if self._down:
             self._log.info("database_back")
-        self._connection, self._pause, self._down = connection, 0.0, False
-        return connection
+            self._pause, self._down = 0.0, False
 
     def lost(self, error: Exception) -> None:
         """The connection is of no use any more: close it, so that the next `open` makes a new one."""
@@ -61,6 +75,16 @@ class Session:
             self._connection.close()
             self._connection = None
 
+    def _connect(self) -> Connection:
+        connection = connect(self._dsn, name=self._name, prepare_threshold=self.prepare_threshold)
+        try:
+            if self._prepare is not None:
+                self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _failed(self, error: Exception) -> None:
         if not self._down:
             event = (
@@ -70,4 +94,4 @@ class Session:
                 event, error=str(error).strip(), next="trying again until it is back; running tasks go on"
             )
         self._down = True
-        self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or FIRST_PAUSE_SECONDS)
+        self._pause = min(self._longest_pause, self._pause * 2 or FIRST_PAUSE_SECONDS)

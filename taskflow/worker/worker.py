@@ -49,9 +49,13 @@ class Worker:
         self._heartbeat = Heartbeat(
             self._identity, self._in_flight, settings.heartbeat_interval, lambda: self._claimer.wake()
         )
-        self._completer = Completer(
-            Session(settings.database_url, "completer", self._gone), self._heartbeat, self._in_flight, self._endings
+        session = Session(
+            settings.database_url,
+            "completer",
+            self._gone,
+            longest_pause_seconds=settings.heartbeat_timeout / 6,  # or its heartbeats would come too late
         )
+        self._completer = Completer(session, self._heartbeat, self._in_flight, self._endings)
         pace = Pace(settings.concurrency, settings.prefetch_seconds, 2 * settings.claim_batch)
         self._slots = Slots(settings.concurrency, self._in_flight, self._endings, pace, self._completer.mark_started)
         connections = HandlerConnections(settings.database_url, self._completer.progress_reported)
