@@ -45,6 +45,7 @@ class Completer:
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
+        self._beat_wanted = False
         self._stopping = Event()
         self._gone = Event()
         self._log = get_logger("completer")
@@ -84,8 +85,9 @@ class Completer:
         self.ask(lambda connection: setattr(connection, "prepare_threshold", 1))
 
     def beat(self) -> None:
-        """Send a heartbeat now, since an operator may want something."""
-        self.ask(self._heartbeat.beat)
+        """Send a heartbeat soon, since an operator may want something; one, however often it is asked for."""
+        self._beat_wanted = True
+        self.wake()
 
     def mark_started(self, attempt: Attempt) -> bool:
         """Record that the attempt begins, and wait for that; False if it is not ours any more, or the worker ends."""
@@ -129,6 +131,10 @@ class Completer:
                 self._session.lost(error)
 
     def _work(self, connection: Connection) -> None:
+        # Before what may fail: nobody is dead because something of it cannot be stored.
+        if self._beat_wanted or self._heartbeat.due_in_seconds <= 0:
+            self._beat_wanted = False
+            repeat_on_conflict(lambda: self._heartbeat.beat(connection))
         if self._unwritten:
             self._write(connection, self._unwritten)
             self._unwritten = []
@@ -137,8 +143,6 @@ class Completer:
         if self._progress_due is not None and time.monotonic() >= self._progress_due:
             self._progress_due = None
             self._write_progress(connection)
-        if self._heartbeat.due_in_seconds <= 0:
-            repeat_on_conflict(lambda: self._heartbeat.beat(connection))
 
     def _gather(self) -> None:
         """Wait for an ending, or until something else is due; take up to a batch of what is there."""
