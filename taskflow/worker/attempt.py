@@ -63,8 +63,9 @@ class Attempt:
     def cancel(self) -> None:
         """Somebody cancelled the task: tell the handler, and interrupt it where that can be done."""
         self.cancel_requested = True
-        if self.stop is not None:
-            self.stop()
+        stop = self.stop  # read once: the attempt may end at this very moment
+        if stop is not None:
+            stop()
 
     def is_cancelled(self) -> bool:
         return self.cancel_requested

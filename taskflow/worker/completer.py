@@ -56,6 +56,11 @@ class Completer:
         """How many endings wait to be written."""
         return self._endings.qsize() + len(self._unwritten)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through an error of its own."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
@@ -129,6 +134,9 @@ class Completer:
                 self._log.error("write_failed", error=str(error).strip(), waiting=self.backlog)
                 self._repeated = True
                 self._session.lost(error)
+            except Exception:
+                self._log.exception("completer_failed")
+                raise
 
     def _work(self, connection: Connection) -> None:
         # Before what may fail: nobody is dead because something of it cannot be stored.
