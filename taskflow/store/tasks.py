@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.types.json import set_json_loads
 
 from taskflow.store.arrays import numbers, texts
 from taskflow.store.resources import query
+from taskflow.tasks.stored import decode_stored
 from taskflow.tasks.task import ClaimedTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -36,6 +38,11 @@ class Completion(NamedTuple):
     outcome: str
     result: str | None
     details: str | None
+
+
+def read_whatever_is_stored(connection: Connection) -> None:
+    """Make a connection fit for claims: no payload makes it raise, see `decode_stored`."""
+    set_json_loads(decode_stored, connection)
 
 
 def claim(

@@ -9,6 +9,7 @@ from typing import Any
 from taskflow.errors import Cancel, DeadLetter, InvalidPayload, Retry, Signal, Snooze
 from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded
+from taskflow.tasks.stored import Unreadable
 from taskflow.worker.attempt import Attempt
 
 NO_RESULT = Succeeded()
@@ -22,12 +23,20 @@ def context_of(attempt: Attempt) -> Context:
     return Context(attempt.task, attempt, time.time() + remaining)
 
 
+def payload_of(attempt: Attempt) -> Any:
+    """The payload as the handler takes it. Raises `InvalidPayload`."""
+    stored = attempt.task.payload
+    if stored.__class__ is Unreadable:
+        raise InvalidPayload(f"The payload cannot be read: {stored.reason}")
+    return attempt.handler.parse(stored)
+
+
 def run_sync(attempt: Attempt) -> tuple[Outcome, Context | None]:
     """Run a plain function. Never raises: whatever the handler raises is an outcome."""
     handler = attempt.handler
     context: Context | None = None
     try:
-        payload = handler.parse(attempt.task.payload)
+        payload = payload_of(attempt)
         if handler.wants_context:
             context = context_of(attempt)
             result = handler.function(payload, context)
@@ -41,7 +50,7 @@ def run_sync(attempt: Attempt) -> tuple[Outcome, Context | None]:
 async def run_async(attempt: Attempt, context: Context) -> Any:
     """Run a coroutine function; raises what the handler raises."""
     handler = attempt.handler
-    payload = handler.parse(attempt.task.payload)
+    payload = payload_of(attempt)
     return await (handler.function(payload, context) if handler.wants_context else handler.function(payload))
 
 
