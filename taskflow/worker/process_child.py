@@ -1,7 +1,7 @@
 """A process that runs handlers with isolation="process", one after the other, for its parent at the end of a pipe.
 
-It takes (task, deadline), and sends ("started",), ("progress", percent, message) and ("ended", outcome, logs). It ends
-when the pipe does. Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
+It takes (task, timeout), and sends ("progress", percent, message) and ("ended", outcome, logs). It ends when the pipe
+does. Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+import orjson
+
 from taskflow import settings as settings_module
 from taskflow.errors import TaskflowError
-from taskflow.tasks.outcome import Failed, Outcome
+from taskflow.tasks.outcome import Failed, Outcome, Succeeded
 from taskflow.tasks.registry import registry
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.connections import HandlerConnections
@@ -47,10 +49,18 @@ def serve(pipe: Connection, connections: HandlerConnections) -> None:
         except EOFError:
             return
         outcome, logs = _run(pipe, connections, task, timeout_seconds)
-        try:
-            pipe.send(("ended", outcome, logs))
-        except (TypeError, ValueError, AttributeError) as error:  # cannot be pickled
-            pipe.send(("ended", Failed(f"the result cannot be stored as JSON: {error}", final=True), logs))
+        pipe.send(("ended", _portable(outcome), logs))
+
+
+def _portable(outcome: Outcome) -> Outcome:
+    """The outcome with its result as the plain values that will be stored: the parent need not know the handler's
+    classes, and does not run their code."""
+    if not isinstance(outcome, Succeeded) or outcome.result is None:
+        return outcome
+    try:
+        return Succeeded(orjson.loads(orjson.dumps(outcome.result)))
+    except (TypeError, ValueError) as error:
+        return Failed(f"the result cannot be stored as JSON: {error}", final=True)
 
 
 def _run(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,13 +17,18 @@ from taskflow.processes import spawn
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import Ending
+from taskflow.worker.executor import describe
 from taskflow.worker.slots import Slots
+
+LONGEST_POLL_SECONDS = 3600.0  # poll() takes no more than 24 days, a timeout may be 30
 
 
 class Child:
     """One process for handlers, and the pipe to it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self._attempt: Attempt | None = None
+        self._lock = threading.Lock()
         self.pipe, theirs = Pipe()
         try:
             self._process = spawn(
@@ -41,6 +47,17 @@ class Child:
     def kill(self) -> None:
         """End it at once; a process that has ended already is no error."""
         self._process.kill()
+
+    def runs(self, attempt: Attempt | None) -> None:
+        """From now on it runs this one, or none."""
+        with self._lock:
+            self._attempt = attempt
+
+    def interrupt(self, attempt: Attempt) -> None:
+        """End it if it runs this attempt, and not already the next one."""
+        with self._lock:
+            if self._attempt is attempt:
+                self.kill()
 
     def reap(self) -> str:
         """Wait for its end and say how it came."""
@@ -91,24 +108,37 @@ class ProcessSlots:
             self._slots.take()
             try:
                 if self._slots.start(attempt):
-                    child = self._live(child)
-                    child = self._attend(child, attempt)
+                    child = self._run(child, attempt)
             finally:
                 self._slots.give()
         if child is not None:
-            child.kill()
-            child.reap()
+            self._discard(child)
+
+    def _run(self, child: Child | None, attempt: Attempt) -> Child | None:
+        """Run the attempt in the child, or in a new one where there is none; returns the child if it still lives."""
+        try:
+            child = self._live(child)
+            return self._attend(child, attempt)
+        except Exception as error:  # noqa: BLE001  (no process to be had, a payload that cannot be sent: the slot goes on)
+            if child is not None:
+                self._discard(child)
+            final = isinstance(error, RecursionError)  # nested too deeply to be sent, today and tomorrow
+            self._end(attempt, Failed(f"the handler's process could not be used: {describe(error)}", final=final), None)
+            return None
 
     def _live(self, child: Child | None) -> Child:
-        if child is not None and child.alive:
-            return child
+        if child is not None:
+            if child.alive:
+                return child
+            self._discard(child)
         child = Child(self._environment)
         self._children.add(child)
         return child
 
     def _attend(self, child: Child, attempt: Attempt) -> Child | None:
         """Have the child run the attempt; returns it, or None if it is no more."""
-        attempt.stop = child.kill
+        child.runs(attempt)
+        attempt.stop = partial(child.interrupt, attempt)
         logs: list[dict[str, Any]] | None = None
         outcome: Outcome | None = None
         try:
@@ -119,24 +149,31 @@ class ProcessSlots:
             outcome, logs = self._ended(child.pipe, attempt)
         except (EOFError, OSError):
             pass
+        child.runs(None)
         survivor: Child | None = child
         if outcome is None:
-            child.kill()
-            how = child.reap()
-            self._children.discard(child)
             survivor = None
-            outcome = self._without_answer(attempt, how)
+            outcome = self._without_answer(attempt, self._discard(child))
         attempt.stop = None
+        self._end(attempt, outcome, logs)
+        return survivor
+
+    def _discard(self, child: Child) -> str:
+        """End the child for good, and say how it ended."""
+        self._children.discard(child)
+        child.kill()
+        return child.reap()
+
+    def _end(self, attempt: Attempt, outcome: Outcome, logs: list[dict[str, Any]] | None) -> None:
         self._slots.observe(attempt)
         if not self._closed and self._slots.in_flight.settle(attempt):
             self._slots.endings.put(Ending(attempt, outcome, logs, time.monotonic()))
-        return survivor
 
     def _ended(self, pipe: Connection, attempt: Attempt) -> tuple[Outcome | None, list[dict[str, Any]] | None]:
         """Listen to the child until it has ended the attempt, or the time is up: (None, None) then."""
         while (remaining := attempt.deadline - time.monotonic()) > 0:
-            if not pipe.poll(remaining):
-                break
+            if not pipe.poll(min(remaining, LONGEST_POLL_SECONDS)):
+                continue
             match pipe.recv():
                 case ("progress", percent, message):
                     attempt.report_progress(percent, message)
