@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import psycopg
 
 from taskflow.store import bells
+
+LONGEST_WAIT_SECONDS = 86_400.0  # poll() takes no more than 24 days
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -22,6 +25,7 @@ class Listener:
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         self._received: deque[tuple[str, str]] = deque()
+        self.was_woken = False  # by `wake`, in the last wait
 
     def wake(self) -> None:
         """End the wait under way, or the next one."""
@@ -41,22 +45,18 @@ class Listener:
 
         Raises psycopg.OperationalError if the connection has been closed by the server.
         """
+        self.was_woken = False
         if not self._received:
             socket = connection.fileno()
-            readable, _, _ = select.select([socket, self._reader], [], [], max(0.0, seconds))
+            readable = _readable([socket, self._reader], seconds)
             if self._reader in readable:
+                self.was_woken = True
                 os.read(self._reader, 65536)
             if socket in readable:
                 self._consume(connection)
         received = list(self._received)
         self._received.clear()
         return received
-
-    def pause(self, seconds: float) -> None:
-        """The same without a connection."""
-        readable, _, _ = select.select([self._reader], [], [], max(0.0, seconds))
-        if readable:
-            os.read(self._reader, 65536)
 
     def hears(self, connection: Connection, sent: Future[None], token: str, seconds: float) -> bool:
         """Whether the notification with this token arrives, which somebody sends on another connection."""
@@ -77,6 +77,15 @@ class Listener:
         while (notify := connection.pgconn.notifies()) is not None:
             if notify.be_pid != own:
                 self._received.append((notify.relname.decode(), notify.extra.decode()))
+
+
+def _readable(descriptors: Sequence[int], seconds: float) -> list[int]:
+    """Those that can be read, after at most this many seconds. Not select(), which knows no descriptor above 1023:
+    a process with many handlers' sockets open would fail at its next connection."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(1000 * min(max(0.0, seconds), LONGEST_WAIT_SECONDS))]
 
 
 def _pipe() -> tuple[int, int]:
