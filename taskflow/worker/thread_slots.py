@@ -90,6 +90,7 @@ class ThreadSlots:
         self._slots.endings.put(ending(attempt, TimedOut(message)))
         with self._lock:
             self.abandoned += 1
+            self._threads -= 1  # it does not count among those that can take what comes next
             self._start_thread()
         self._slots.give()
 
