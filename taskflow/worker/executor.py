@@ -55,7 +55,14 @@ async def run_async(attempt: Attempt, context: Context) -> Any:
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """What an exception of a handler means for its attempt."""
+    """What an exception of a handler means for its attempt. Never raises, however broken the exception is."""
+    try:
+        return _meaning(error)
+    except Exception as broken:  # noqa: BLE001  (a subclass of Retry that forgot super().__init__(), for one)
+        return Failed(f"{describe(error)}; and the exception itself is broken: {describe(broken)}", traceback_of(error))
+
+
+def _meaning(error: BaseException) -> Outcome:
     match error:
         case Snooze():
             return Snoozed(error.seconds, str(error))
