@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Outcome, Succeeded, TimedOut
+from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import ending
 from taskflow.worker.executor import NO_RESULT, context_of, outcome_of, run_async
@@ -23,6 +24,9 @@ class AsyncSlots:
         self._waiting: deque[Attempt] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._log = get_logger("event-loop")
         slots.when_free(self._permit_free)
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
@@ -38,14 +42,23 @@ class AsyncSlots:
                 return taken
 
     def close(self) -> None:
+        self._closed = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True).start()
-        return self._loop
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._run_loop, args=(self._loop,), name="event-loop", daemon=True).start()
+            return self._loop
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._closed:
+            try:
+                loop.run_forever()
+            except BaseException:  # noqa: BLE001  (SystemExit in a task that a handler has started: it ends nobody else)
+                self._log.exception("event_loop_interrupted")
 
     def _permit_free(self) -> None:
         if self._waiting and self._loop is not None:
@@ -59,12 +72,17 @@ class AsyncSlots:
             except IndexError:  # drained in between
                 self._slots.give()
                 return
-            if not self._slots.start(attempt):
-                self._slots.give()
-                continue
-            task = asyncio.get_running_loop().create_task(self._run(attempt))
+            task = asyncio.get_running_loop().create_task(self._start(attempt))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    async def _start(self, attempt: Attempt) -> None:
+        # With a loss it waits for the database, and an outage of that must not stop the loop.
+        waits = attempt.task.losses > 0
+        if await asyncio.to_thread(self._slots.start, attempt) if waits else self._slots.start(attempt):
+            await self._run(attempt)
+        else:
+            self._slots.give()
 
     async def _run(self, attempt: Attempt) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -91,8 +109,10 @@ class AsyncSlots:
         try:
             async with limit:
                 result = await run_async(attempt, context)
-        except asyncio.CancelledError:
-            return Cancelled("the task was cancelled while it ran")
+        except asyncio.CancelledError as error:
+            if attempt.cancel_requested:
+                return Cancelled("the task was cancelled while it ran")
+            return outcome_of(error)  # of something that the handler waited for: nobody has cancelled the task
         except TimeoutError as error:
             if limit.expired():
                 return TimedOut("the handler ran longer than its timeout and was cancelled")
