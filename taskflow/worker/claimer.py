@@ -306,8 +306,10 @@ def release(completer: Completer, slots: Slots, dispatcher: Dispatcher, timeout:
     Raises TimeoutError if the database has not answered within `timeout` seconds.
     """
     attempts = dispatcher.take_back()
-    for worker_id in {attempt.worker_id for attempt in attempts}:
-        rows = [(a.task.id, a.task.attempt) for a in attempts if a.worker_id == worker_id]
-        completer.ask(lambda connection: tasks.release(connection, worker_id, rows)).result(timeout)  # noqa: B023
-    slots.in_flight.written(attempts)
+    try:
+        for worker_id in {attempt.worker_id for attempt in attempts}:
+            rows = [(a.task.id, a.task.attempt) for a in attempts if a.worker_id == worker_id]
+            completer.ask(lambda connection: tasks.release(connection, worker_id, rows)).result(timeout)  # noqa: B023
+    finally:  # also when it failed: then the id is retired soon, and what nobody here knows of is given back
+        slots.in_flight.written(attempts)
     return len(attempts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -96,21 +97,21 @@ class Completer:
 
     def mark_started(self, attempt: Attempt) -> bool:
         """Record that the attempt begins, and wait for that; False if it is not ours any more, or the worker ends."""
-        task = attempt.task
-        future = self.ask(
-            lambda connection: tasks.mark_started(
-                connection, attempt.worker_id, [(task.id, task.attempt, attempt.waited_seconds)]
-            )
-        )
-        while not future.done() and not self._gone.is_set():
+        task, row = attempt.task, (attempt.task.id, attempt.task.attempt, attempt.waited_seconds)
+        while not self._gone.is_set():
+            future = self.ask(lambda connection: tasks.mark_started(connection, attempt.worker_id, [row]))
             try:
-                return task.id in future.result(timeout=1)
-            except TimeoutError:
-                continue
+                return task.id in self._answer(future)
             except psycopg.Error as error:
-                self._log.warning("start_not_recorded", task_id=task.id, error=str(error).strip())
-                return False
+                self._log.warning("start_not_recorded", task_id=task.id, error=str(error).strip(), next="trying again")
+                self._gone.wait(1)
         return False
+
+    def _answer(self, future: Future[set[int]]) -> set[int]:
+        while not self._gone.is_set():
+            with suppress(TimeoutError):
+                return future.result(timeout=1)
+        return set()
 
     def progress_reported(self) -> None:
         """Some attempt has a new progress: write it soon, together with what comes until then."""
