@@ -27,7 +27,8 @@ from taskflow.worker.session import Session
 from taskflow.worker.slots import Slots
 
 TICK_SECONDS = 0.1
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 2.0
+"""What the database is given at least to take what is left, also when the time to drain is up."""
 
 
 class Worker:
@@ -104,10 +105,14 @@ class Worker:
     def _drain(self) -> None:
         """Claim nothing more, give back what has not started, let finish what runs, and leave."""
         deadline = time.monotonic() + self._settings.drain_timeout
+
+        def remaining() -> float:
+            return max(FLUSH_SECONDS, deadline - time.monotonic())
+
         self._claimer.stop()
-        self._claimer.join(timeout=max(1.0, self._settings.drain_timeout))
+        self._claimer.join(remaining())
         try:
-            released = release(self._completer, self._slots, self._dispatcher, timeout=FLUSH_SECONDS)
+            released = release(self._completer, self._slots, self._dispatcher, remaining())
         except (psycopg.Error, TimeoutError) as error:  # the rescuer will find them: none of them has started
             self._log.warning("not_released", error=str(error).strip())
             released = 0
@@ -118,7 +123,7 @@ class Worker:
         self._end_the_rest()
         for worker_id in self._identity.all():
             self._completer.ask(lambda connection: workers.deregister(connection, worker_id))  # noqa: B023
-        written = self._completer.stop(FLUSH_SECONDS)
+        written = self._completer.stop(remaining())
         self._gone.set()
         self._dispatcher.close()
         self._log.info("worker_stopped", unwritten=0 if written else self._completer.backlog)
