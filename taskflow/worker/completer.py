@@ -17,7 +17,7 @@ from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conf
 from taskflow.store.tasks import Completion, Ended
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, InFlight
-from taskflow.worker.ending import Ending, Endings, encode, refused
+from taskflow.worker.ending import Ending, Endings, encode, portions, refused
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.report import report
 from taskflow.worker.session import Session
@@ -25,6 +25,9 @@ from taskflow.worker.session import Session
 BATCH = 500
 PROGRESS_SECONDS = 0.5
 DAYS_AHEAD = 31
+
+# Wrong values, and those that exceed a limit of PostgreSQL.
+UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -176,15 +179,16 @@ class Completer:
     def _write(self, connection: Connection, batch: Sequence[Ending]) -> None:
         """Write endings, each under the id it was claimed with."""
         for worker_id in dict.fromkeys(item.attempt.worker_id for item in batch):
-            group = [item for item in batch if item.attempt.worker_id == worker_id]
-            self._write_group(connection, worker_id, group, [encode(item) for item in group])
+            items = [item for item in batch if item.attempt.worker_id == worker_id]
+            for group, rows in portions(items):
+                self._write_group(connection, worker_id, group, rows)
 
     def _write_group(
         self, connection: Connection, worker_id: int, group: Sequence[Ending], rows: Sequence[Completion]
     ) -> None:
         try:
             ended = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except UNSTORABLE as error:
             self._bisect(connection, worker_id, group, error)
             return
         self._in_flight.written([item.attempt for item in group])

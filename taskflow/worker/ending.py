@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, NamedTuple, assert_never
 
@@ -12,6 +13,11 @@ from taskflow.store.tasks import Completion
 from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded, TimedOut
 from taskflow.worker.attempt import Attempt
+
+MAX_RESULT_CHARACTERS = 16 * 2**20
+"""PostgreSQL's own limit for jsonb is 256 MiB in its form, of which a number takes up to eight times its text."""
+PORTION_CHARACTERS = 32 * 2**20
+TOO_LARGE = "the result has {:.1f} MiB as JSON, and at most {:.0f} are stored: put it elsewhere, and return where it is"
 
 
 class Ending(NamedTuple):
@@ -46,6 +52,8 @@ def encode(item: Ending) -> Completion:
                     result = orjson.dumps(outcome.result).decode()
                 except (TypeError, ValueError) as error:
                     return encode(refused(item, f"the result cannot be stored as JSON: {error}"))
+                if len(result) > MAX_RESULT_CHARACTERS:
+                    return encode(refused(item, TOO_LARGE.format(len(result) / 2**20, MAX_RESULT_CHARACTERS / 2**20)))
         case Failed():
             word = "failed"
             details = {"error": outcome.error, "traceback": outcome.traceback, "final": outcome.final}
@@ -66,6 +74,23 @@ def encode(item: Ending) -> Completion:
         details["logs"] = item.logs
     task = attempt.task
     return Completion(task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None)
+
+
+def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Completion]]]:
+    """Endings with their rows, in portions of a size that fits into one statement."""
+    group: list[Ending] = []
+    rows: list[Completion] = []
+    size = 0
+    for item in items:
+        row = encode(item)
+        group.append(item)
+        rows.append(row)
+        size += len(row.result or "") + len(row.details or "")
+        if size > PORTION_CHARACTERS:
+            yield group, rows
+            group, rows, size = [], [], 0
+    if group:
+        yield group, rows
 
 
 def refused(item: Ending, reason: str) -> Ending:
