@@ -245,6 +245,10 @@ class Gate:
         """(task id, attempt) of all that have begun to wait here, in order of the ids."""
         return self._marks("arrived")
 
+    def departures(self) -> list[tuple[int, int]]:
+        """(task id, attempt) of all `blocking` that were let through and have returned, or are about to."""
+        return self._marks("left")
+
     def cancellations(self) -> list[tuple[int, int]]:
         """(task id, attempt) of all `async_wait` and `until_cancelled` that were told to stop."""
         return self._marks("cancelled")

@@ -19,9 +19,11 @@ def noop(payload: dict[str, Any]) -> None:
 
 @task("record")
 def record(payload: dict[str, Any], context: Context) -> None:
-    """Append "task attempt" to the file `payload["file"]`: what a handler did, whatever its queue says about it."""
+    """Append "task attempt" to the file `payload["file"]`: what a handler did, whatever its queue says about it.
+    Takes `seconds` more (0 by default)."""
     with open(payload["file"], "a") as file:
         file.write(f"{context.task_id} {context.attempt}\n")
+    time.sleep(payload.get("seconds", 0))
 
 
 @task("slow")
@@ -40,6 +42,26 @@ def kill_self(payload: dict[str, Any]) -> None:
 def bad_result(payload: dict[str, Any]) -> str:
     """Return what PostgreSQL cannot store."""
     return "\u0000"
+
+
+@task("large_result")
+def large_result(payload: dict[str, Any]) -> str:
+    """Return a text of `mebibytes`."""
+    return "x" * (payload["mebibytes"] * 2**20)
+
+
+@task("gives_up")
+async def gives_up(payload: dict[str, Any]) -> None:
+    """Wait for something that somebody else has cancelled; the task itself was not."""
+    nobody_comes = asyncio.get_running_loop().create_future()
+    nobody_comes.cancel()
+    await nobody_comes
+
+
+@task("echo_apart", isolation="process")
+def echo_apart(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload from a process of its own."""
+    return payload
 
 
 @task("spin")
@@ -66,6 +88,7 @@ def blocking(payload: dict[str, Any], context: Context) -> dict[str, int]:
     with open(payload["gate"]) as gate:
         _mark("arrived", payload, context)
         fcntl.flock(gate, fcntl.LOCK_SH)
+    _mark("left", payload, context)
     return {"attempt": context.attempt}
 
 
