@@ -33,6 +33,8 @@ class Sleeper:
         self._listener = listener
         self._held: set[str] = set()
         self._limit = 0.0
+        self._queues: Sequence[str] = (bells.EVERY_QUEUE,)
+        self._awaits_bells = False
         self._last_wake = 0.0
         self._hurried = 0
         self._linger_until = 0.0
@@ -45,11 +47,14 @@ class Sleeper:
     def prepare(self, connection: Connection, queues: Sequence[str]) -> bool:
         """Take the bells that are missing. True: some are ours now, so look once more for work before sleeping."""
         self._limit = float("inf")
+        self._queues = queues
+        self._awaits_bells = False
         missing = [queue for queue in queues if queue not in self._held]
         if not missing:
             return False
         answer = bells.take(connection, missing)
         self._held.update(answer.held)
+        self._awaits_bells = bool(answer.busy or answer.taken)
         if answer.busy:
             self._limit = BUSY_POLL_SECONDS
         elif answer.taken:
@@ -57,11 +62,18 @@ class Sleeper:
         return bool(answer.held)
 
     def sleep(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
-        """Sleep until something wakes us, at most this long; less where a bell was refused."""
-        notifications = self._listener.wait(connection, min(seconds, self._limit))
-        if any(channel == bells.WAKE for channel, _ in notifications):
-            self._count_wake()
-        return notifications
+        """Sleep until something wakes us, at most this long; less where a bell was refused.
+
+        Every listener hears of every queue: what is rung for others does not wake us.
+        """
+        end = time.monotonic() + min(seconds, self._limit)
+        while True:
+            notifications = self._listener.wait(connection, end - time.monotonic())
+            ours = [notification for notification in notifications if self._concerns_us(*notification)]
+            if any(channel == bells.WAKE for channel, _ in ours):
+                self._count_wake()
+            if ours or not notifications or self._listener.was_woken or time.monotonic() >= end:
+                return ours
 
     def pause(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
         """A pause between two looks; a short one where nobody would wake us."""
@@ -89,6 +101,11 @@ class Sleeper:
     def forget(self) -> None:
         """The connection is lost, and the bells with it."""
         self._held = set()
+
+    def _concerns_us(self, channel: str, payload: str) -> bool:
+        if channel == bells.WAKE:
+            return payload in self._queues or bells.EVERY_QUEUE in self._queues
+        return channel != bells.BELL or self._awaits_bells
 
     def _count_wake(self) -> None:
         now = time.monotonic()
