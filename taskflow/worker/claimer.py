@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -32,6 +33,7 @@ MAX_BACKLOG = 2000
 BACKLOG_POLL_SECONDS = 0.005
 QUEUES_SECONDS = 5.0
 STUCK_SECONDS = 1.0
+MAX_RUNG_QUEUES = 100
 PROBE_SECONDS = 2.0
 POOLED_POLL_SECONDS = 0.25
 FIRST_DUE_PAUSE_SECONDS = 0.01
@@ -107,6 +109,7 @@ class Claimer:
     # The loop
 
     def _run(self) -> None:
+        connection: Connection | None = None
         while not self._stopping.is_set():
             connection = self._session.open()
             if connection is None:
@@ -124,6 +127,9 @@ class Claimer:
             except Exception:
                 self._log.exception("claimer_failed")
                 raise
+        with suppress(psycopg.Error):  # tell the other sleepers, who would notice only at their next look
+            if connection is not None and not connection.closed:
+                self._sleeper.give(connection)
         self._session.close()
 
     def _step(self, connection: Connection) -> None:
@@ -262,12 +268,16 @@ class Claimer:
 
     def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
         """React to what was notified: a hint each, the database is asked what is true."""
-        for channel, payload in notifications:
-            if channel == bells.CONTROL:
+        if any(channel == bells.CONTROL for channel, _ in notifications):
+            self._queues_read = float("-inf")
+            self._completer.beat()
+        if not self._settings.queues:
+            rung = {payload for channel, payload in notifications if channel == bells.WAKE}
+            unknown = rung.difference(self._queues)
+            if len(unknown) <= MAX_RUNG_QUEUES:
+                self._queues.extend(unknown)
+            else:  # anybody may notify anything, so ask which queues there are
                 self._queues_read = float("-inf")
-                self._completer.beat()
-            elif channel == bells.WAKE and not self._settings.queues and payload not in self._queues:
-                self._queues.append(payload)
 
     # The beginning of a connection
 
@@ -279,12 +289,14 @@ class Claimer:
         self._listener.attach(connection)
         token = uuid4().hex
         sent = self._completer.ask(lambda other: bells.probe(other, token))
-        self._notified = self._listener.hears(connection, sent, token, PROBE_SECONDS)
+        was_notified, self._notified = self._notified, self._listener.hears(connection, sent, token, PROBE_SECONDS)
+        self._poll_seconds = self._settings.poll_interval
+        if not self._notified:
+            self._poll_seconds = min(self._poll_seconds, POOLED_POLL_SECONDS)
         if self._notified:
             connection.prepare_threshold = 1
             self._completer.prepare_statements()
-        else:
-            self._poll_seconds = min(self._settings.poll_interval, POOLED_POLL_SECONDS)
+        elif was_notified:  # said once, not at every new connection
             self._log.warning(
                 "notifications_not_delivered",
                 why="a pooler in transaction mode between worker and database, most likely",
