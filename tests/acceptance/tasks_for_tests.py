@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import time
 from typing import Any
 
-from taskflow import Context, task
+from taskflow import Context, Retry, task
 
 
 @task("noop")
@@ -48,6 +49,31 @@ def bad_result(payload: dict[str, Any]) -> str:
 def large_result(payload: dict[str, Any]) -> str:
     """Return a text of `mebibytes`."""
     return "x" * (payload["mebibytes"] * 2**20)
+
+
+class Forgetful(Retry):
+    """An exception that is not made as its base wants it."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@task("broken_exception")
+def broken_exception(payload: dict[str, Any]) -> None:
+    """Raise what has none of the attributes that everybody counts on."""
+    raise Forgetful
+
+
+@task("open_files")
+def open_files(payload: dict[str, Any]) -> None:
+    """Open `count` files and keep them, as handlers with many sockets do."""
+    wanted = payload["count"] + 200
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    kept_open.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(payload["count"]))
+
+
+kept_open: list[int] = []
 
 
 @task("gives_up")

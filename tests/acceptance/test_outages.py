@@ -32,6 +32,8 @@ from tests.acceptance.ledger import (
 )
 from tests.acceptance.support import Process
 
+CUTS = 20
+
 
 class Load:
     """A producer that repeats what was not acknowledged, and an observer that remembers what it saw completed."""
@@ -124,6 +126,52 @@ def unacknowledged(connection: psycopg.Connection[Any], load: Load) -> set[int]:
     """What was inserted, and the producer was cut off before it knew."""
     rows = connection.execute("SELECT id FROM taskflow.tasks WHERE NOT id = ANY (%s)", (load.acknowledged,))
     return {row[0] for row in rows}
+
+
+def test_connections_cut_at_random_lose_nothing_and_repeat_nothing(
+    connection, dsn, start_worker, wait_until, tmp_path
+) -> None:
+    file = tmp_path / "ran"
+    file.touch()
+    worker = start_worker(dsn, "--concurrency", "10", env={"TASKFLOW_HEARTBEAT_INTERVAL": "0.3"})
+    payload = {"file": str(file), "seconds": 0.01}
+    ids: list[int] = []
+    cut = 0
+
+    def all_done_while_connections_are_cut() -> bool:
+        nonlocal cut
+        victims = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'taskflow %' AND random() < 0.3"
+        )
+        cut += len(victims.fetchall())
+        if cut < CUTS:
+            ids.extend(enqueue(connection, "record", payload, 100))
+        return settle(connection, ids)
+
+    wait_until(all_done_while_connections_are_cut, timeout=60)
+    assert cut >= CUTS
+    assert_ran_once(file)
+    assert_in_order(connection, released=True)
+    assert outcomes(connection) == {"succeeded": len(ids)}
+    wait_until(lambda: connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (1,))
+    assert not event_count(worker, "completion_refused", "claimer_failed", "completer_failed")
+    assert worker.stop() == 0, worker.logs()
+
+
+def test_a_worker_with_a_thousand_open_files_comes_back_after_an_outage(
+    connection, dsn, start_worker, wait_until
+) -> None:
+    worker = start_worker(dsn, "--no-leader")
+    files = enqueue(connection, "open_files", {"count": 1100})
+    wait_until(lambda: settle(connection, files))
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name LIKE 'taskflow %'"
+    ).fetchall()
+    later = enqueue(connection, "noop", count=3)
+    wait_until(lambda: settle(connection, later))
+    assert worker.stop() == 0, worker.logs()
 
 
 def test_an_outage_longer_than_the_heartbeat_limit_is_nobodys_death(own, gate, start_worker, wait_until) -> None:

@@ -106,5 +106,16 @@ def test_payloads_that_python_cannot_hold_are_dead_letters_and_stop_nobody(
     assert worker.stop() == 0, worker.logs()
 
 
+def test_exceptions_that_are_broken_themselves_are_failures_and_cost_no_slot(
+    connection, dsn, start_worker, wait_until
+) -> None:
+    start_worker(dsn, "--concurrency", "2")
+    broken = enqueue(connection, "broken_exception", count=6, max_attempts=1)
+    wait_until(lambda: states(connection, broken) == {"dead_letter": 6})
+    assert "Forgetful" in value(connection, "error", broken[0])
+    good = enqueue(connection, "noop", count=6)
+    wait_until(lambda: settle(connection, good))
+
+
 def nested(depth: int) -> str:
     return '{"a": %s}' % ("[" * depth + "]" * depth)
