@@ -100,12 +100,23 @@ async def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> Async
         max_size=size,
         num_workers=1,
         timeout=POOL_TIMEOUT_SECONDS,
+        configure=_prepare_only_directly,
         check=_check,
         name="taskflow client",
         open=False,
     )
     await pool.open(wait=True, timeout=POOL_TIMEOUT_SECONDS)  # or the first request would make it grow to two
     return pool
+
+
+async def _prepare_only_directly(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Prepare nothing behind a pooler: in transaction mode what answers to the name of our statement may be another's.
+
+    A pooler makes up the process id that it tells its clients, so it is found out by the one that answers.
+    """
+    cursor = await connection.execute("SELECT pg_backend_pid()", prepare=False)
+    if await cursor.fetchone() != (connection.info.backend_pid,):
+        connection.prepare_threshold = None
 
 
 async def _check(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -22,8 +22,8 @@ from taskflow.web.encoding import decode_stored, encode
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
-# Behind a pooler the process that answers is not the one that was connected to; a setting would stay with it and
-# reach others, so there is none.
+# Behind a pooler the process that answers is not the one that was connected to. A setting would stay with it and reach
+# others, so there is none; nor is anything prepared: in transaction mode another's statement may have the same name.
 SET_TIMEOUT = "SELECT set_config('statement_timeout', %s, false) WHERE pg_backend_pid() = %s"
 READ_ONLY = "25006"
 
@@ -86,7 +86,9 @@ class Database:
         connection = connect(self._dsn, name="web", prepare_threshold=self._prepare_threshold)
         set_json_dumps(encode, connection)
         set_json_loads(decode_stored, connection)
-        connection.execute(SET_TIMEOUT, [STATEMENT_TIMEOUT, connection.info.backend_pid], prepare=False)
+        timeout = [STATEMENT_TIMEOUT, connection.info.backend_pid]
+        if connection.execute(SET_TIMEOUT, timeout, prepare=False).fetchone() is None:
+            connection.prepare_threshold = None
         return connection
 
 
