@@ -11,6 +11,9 @@ DECLARE
     v_queues text[];
     v_released integer;
 BEGIN
+    -- Locked first: of a task whose cancellation commits while this waits for its row, one half below would see the row
+    -- as it was before and the other as it is now, and neither would touch it. It would stay running for ever.
+    PERFORM FROM taskflow.tasks_live t WHERE t.id = ANY (p_ids) ORDER BY t.id FOR UPDATE;
     WITH cancelled AS (
         UPDATE taskflow.tasks t
         SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
