@@ -52,11 +52,17 @@ BEGIN
 
     FOR i IN 1 .. 100 LOOP
         IF v_on_conflict = 'replace' AND enqueue.unique_key IS NOT NULL THEN
-            UPDATE taskflow.tasks_live t
-            SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1
-            WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
-              AND t.state IN ('pending', 'retrying', 'blocked')
-            RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_replaced_queue;
+            BEGIN
+                UPDATE taskflow.tasks_live t
+                SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1
+                WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
+                  AND t.state IN ('pending', 'retrying', 'blocked')
+                RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_replaced_queue;
+            EXCEPTION WHEN serialization_failure THEN
+                -- It ended meanwhile, and so moved to another partition. In stricter isolation the caller must begin anew.
+                IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE; END IF;
+                CONTINUE;
+            END;
             IF FOUND THEN
                 PERFORM taskflow.ring(ARRAY[v_replaced_queue]);
                 id := v_id;

@@ -41,3 +41,16 @@ def test_a_release_sees_a_cancel_that_was_under_way(connection: Connection, mean
     attempts = [(task.id, task.attempt) for task in claim(connection, me)]
     meanwhile("SELECT taskflow.cancel(%s)", (task_id,), lambda other: tasks.release(other, me, attempts))
     assert row(connection, task_id, "state") == ("cancelled",)
+
+
+def test_replacing_a_task_that_is_just_being_cancelled_makes_a_new_one(
+    connection: Connection, meanwhile: Meanwhile
+) -> None:
+    (old,) = insert(connection, unique_key="k")
+    replace = """SELECT id, created, state FROM taskflow.enqueue('noop', '{"n": 2}', unique_key => 'k',
+                     options => '{"on_conflict": "replace"}')"""
+    new, created, state = meanwhile(
+        "SELECT taskflow.cancel(%s)", (old,), lambda other: other.execute(replace).fetchone()
+    )
+    assert (created, state, row(connection, new, "payload")) == (True, "pending", ({"n": 2},))
+    assert row(connection, old, "state") == ("cancelled",)
