@@ -1,0 +1,150 @@
+"""PgBouncer in transaction mode between worker and database: no notification arrives, no session lock may be taken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from taskflow.cluster import Cluster
+from taskflow.processes import Identity, spawn
+
+SERVER_CONNECTIONS = 3  # fewer than the clients have, so that they change all the time
+PICKED_UP_SECONDS = 2.0  # it polls every 0.25 s; the rest is for a busy machine
+CONFIGURATION = """
+[databases]
+{database} = host={host} port={port} user={user}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {pool_size}
+server_fast_close = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_program() -> str:
+    """Debian's, installed if need be."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    if found := shutil.which("pgbouncer", path=path):
+        return found
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        pytest.skip("there is no pgbouncer here, and only root on Debian could install it: apt-get install pgbouncer")
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "pgbouncer"]):
+        done = subprocess.run(
+            ["apt-get", *arguments],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            pytest.skip(f"pgbouncer cannot be installed: {done.stderr.strip()[-300:]}")
+    found = shutil.which("pgbouncer", path=path)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def pooled_dsn(cluster: Cluster, dsn: str, free_port: int, pgbouncer_program: str) -> Iterator[str]:
+    """The test's database through a PgBouncer of its own, which runs as the owner of the server's socket."""
+    to = conninfo.conninfo_to_dict(dsn)
+    owner = cluster.socket_dir.stat()
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
+        file, log = Path(directory) / "pgbouncer.ini", Path(directory) / "log"
+        file.write_text(
+            CONFIGURATION.format(
+                database=to["dbname"],
+                host=to["host"],
+                port=to.get("port", 5432),
+                user=to["user"],
+                listen_port=free_port,
+                pool_size=SERVER_CONNECTIONS,
+            )
+        )
+        os.chmod(directory, 0o755)
+        with log.open("wb") as output:
+            identity = Identity(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
+            process = spawn([pgbouncer_program, file], identity=identity, output=output)
+        pooled = conninfo.make_conninfo("", host="127.0.0.1", port=free_port, dbname=to["dbname"], user=to["user"])
+        try:
+            _await_answer(pooled, process, log)
+            yield pooled
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _await_answer(dsn: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            psycopg.connect(dsn).close()
+            return
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+
+
+def insert(connection, count: int) -> None:
+    connection.execute("INSERT INTO taskflow.tasks (type) SELECT 'noop' FROM generate_series(1, %s)", (count,))
+
+
+def completed(connection) -> int:
+    return connection.execute("SELECT count(*) FROM taskflow.tasks WHERE state = 'completed'").fetchone()[0]
+
+
+def test_workers_behind_a_pooler_in_transaction_mode_poll_and_say_so_once(
+    pooled_dsn, connection, start_worker, processes, wait_until
+) -> None:
+    workers = [start_worker(pooled_dsn, "--poll-interval", "60") for _ in range(2)]
+    for worker in workers:
+        wait_until(lambda worker=worker: "worker_ready" in worker.logs())
+
+    insert(connection, 1000)
+    wait_until(lambda: completed(connection) == 1000)
+    for number in range(1, 6):  # and one that nobody announces
+        insert(connection, 1)
+        wait_until(lambda number=number: completed(connection) == 1000 + number, timeout=PICKED_UP_SECONDS)
+    assert connection.execute("SELECT count(*), max(attempt) FROM taskflow.executions").fetchone() == (1005, 1)
+
+    held = connection.execute(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    ).fetchone()
+    assert held == (0,), "a lock of a session stays with a connection of others"
+    prepared = [
+        worker.events() for worker in workers if any("prepared statement" in str(event) for event in worker.events())
+    ]
+    assert not prepared
+    for worker in workers:
+        warnings = [event for event in worker.events() if event["level"] in ("warning", "error")]
+        assert [event["event"] for event in warnings] == ["notifications_not_delivered"], worker.shown_logs()
+        assert worker.stop() == 0
+    assert connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (0,)
+
+
+def test_a_worker_that_loses_its_pooler_polls_again_when_it_is_back_and_repeats_no_warning(
+    pooled_dsn, connection, start_worker, wait_until
+) -> None:
+    worker = start_worker(pooled_dsn, "--poll-interval", "60")
+    wait_until(lambda: "worker_ready" in worker.logs())
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name LIKE 'taskflow %'"
+    )
+    insert(connection, 100)
+    wait_until(lambda: completed(connection) == 100)
+    wait_until(lambda: sum(event["event"] == "worker_ready" for event in worker.events()) > 1)
+    assert sum(event["event"] == "notifications_not_delivered" for event in worker.events()) == 1, worker.shown_logs()
