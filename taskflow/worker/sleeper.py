@@ -32,7 +32,7 @@ class Sleeper:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._held: set[str] = set()
-        self._limit = 0.0
+        self._limit = float("inf")
         self._queues: Sequence[str] = (bells.EVERY_QUEUE,)
         self._awaits_bells = False
         self._last_wake = 0.0
@@ -101,6 +101,7 @@ class Sleeper:
     def forget(self) -> None:
         """The connection is lost, and the bells with it."""
         self._held = set()
+        self._limit = float("inf")
 
     def _concerns_us(self, channel: str, payload: str) -> bool:
         if channel == bells.WAKE:
