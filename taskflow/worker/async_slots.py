@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -11,9 +12,12 @@ from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Outcome, Succeeded, TimedOut
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt
-from taskflow.worker.ending import ending
-from taskflow.worker.executor import NO_RESULT, context_of, outcome_of, run_async
+from taskflow.worker.ending import NO_RESULT, ending
+from taskflow.worker.executor import context_of, outcome_of, run_async
 from taskflow.worker.slots import Slots
+
+GRACE_SECONDS = 5.0
+"""From the cancellation of a handler that has overrun its timeout to its end."""
 
 
 class AsyncSlots:
@@ -22,6 +26,7 @@ class AsyncSlots:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._waiting: deque[Attempt] = deque()
+        self._abandoned: set[Attempt] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -60,6 +65,25 @@ class AsyncSlots:
             except BaseException:  # noqa: BLE001  (SystemExit in a task that a handler has started: it ends nobody else)
                 self._log.exception("event_loop_interrupted")
 
+    def expire(self) -> None:
+        """End what was cancelled for its timeout and runs on regardless; to be called about ten times a second."""
+        overdue = time.monotonic() - GRACE_SECONDS
+        for attempt in self._slots.in_flight.started():
+            if attempt.handler.is_async and attempt.deadline < overdue:
+                self._abandon(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        self._abandoned.add(attempt)  # before the settling: the coroutine looks there after losing that
+        if not self._slots.in_flight.settle(attempt):
+            self._abandoned.discard(attempt)
+            return
+        message = (
+            "the handler ran longer than its timeout and did not end when it was cancelled; it may still be running: "
+            "it must not swallow CancelledError, nor block the event loop"
+        )
+        self._slots.endings.put(ending(attempt, TimedOut(message)))
+        self._slots.give()
+
     def _permit_free(self) -> None:
         if self._waiting and self._loop is not None:
             self._loop.call_soon_threadsafe(self._pump)
@@ -96,13 +120,14 @@ class AsyncSlots:
         attempt.stop = stop
         if attempt.cancel_requested:  # between its start and now
             stop()
-        try:
-            outcome = await self._outcome(attempt, context)
-        finally:
-            self._slots.observe(attempt)
-            self._slots.give()
+        outcome = await self._outcome(attempt, context)
+        self._slots.observe(attempt)
         if self._slots.in_flight.settle(attempt):
             self._slots.endings.put(ending(attempt, outcome, context))
+        elif attempt in self._abandoned:  # its permit has been given already
+            self._abandoned.discard(attempt)
+            return
+        self._slots.give()
 
     async def _outcome(self, attempt: Attempt, context: Context) -> Outcome:
         limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))

@@ -49,8 +49,9 @@ class Dispatcher:
         self._submit([attempt for attempt in attempts if not attempt.task.losses])
 
     def tick(self) -> None:
-        """What must happen by the clock: timeouts of threads, the end of a probation. About ten times a second."""
+        """What must happen by the clock: overrun timeouts, the end of a probation. About ten times a second."""
         self._threads.expire()
+        self._loop.expire()
         self._quarantine.pump()
 
     def take_back(self) -> list[Attempt]:

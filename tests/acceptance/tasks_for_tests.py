@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import resource
@@ -130,6 +131,17 @@ async def async_wait(payload: dict[str, Any], context: Context) -> dict[str, int
             _mark("cancelled", payload, context)
             raise
     return {"attempt": context.attempt}
+
+
+@task("deaf")
+async def deaf(payload: dict[str, Any], context: Context) -> None:
+    """Wait at the test's gate in the event loop, whoever cancels it."""
+    with open(payload["gate"]) as gate:
+        _mark("arrived", payload, context)
+        while not _passes(gate.fileno()):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+    _mark("left", payload, context)
 
 
 @task("until_cancelled")

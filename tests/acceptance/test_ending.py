@@ -125,6 +125,23 @@ def test_threads_that_hang_for_ever_do_not_use_up_the_slots(connection, dsn, gat
     wait_until(lambda: settle(connection, three))
 
 
+def test_a_coroutine_that_ignores_its_cancellation_times_out_all_the_same(
+    connection, dsn, gate, start_worker, wait_until
+) -> None:
+    worker = start_worker(dsn, "--concurrency", "1")
+    [deaf] = enqueue(connection, "deaf", gate.payload, timeout=0.1, max_attempts=1)
+    wait_until(lambda: value(connection, "state", deaf) == "dead_letter")
+    assert "must not swallow CancelledError" in value(connection, "error", deaf)
+    two = enqueue(connection, "async_wait", gate.payload, 2)
+    wait_until(lambda: states(connection, two).get("running"), what="its slot is free")
+    gate.open()
+    wait_until(lambda: gate.departures() == [(deaf, 1)])
+    wait_until(lambda: settle(connection, two))
+    assert value(connection, "state", deaf) == "dead_letter"
+    assert_in_order(connection)
+    assert worker.stop() == 0, worker.logs()
+
+
 def test_a_handler_that_gives_up_on_something_cancelled_has_failed_and_is_tried_again(
     connection, dsn, start_worker, wait_until
 ) -> None:
