@@ -100,7 +100,8 @@ class Completer:
 
     def mark_started(self, attempt: Attempt) -> bool:
         """Record that the attempt begins, and wait for that; False if it is not ours any more, or the worker ends."""
-        task, row = attempt.task, (attempt.task.id, attempt.task.attempt, attempt.waited_seconds)
+        task = attempt.task
+        row = (task.id, task.attempt, time.monotonic() - attempt.claimed)
         while not self._gone.is_set():
             future = self.ask(lambda connection: tasks.mark_started(connection, attempt.worker_id, [row]))
             try:

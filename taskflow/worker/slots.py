@@ -88,11 +88,13 @@ class Slots:
             if self.in_flight.settle(attempt):
                 self.endings.put(ending(attempt, Cancelled("cancelled before it started")))
             return False
-        self.last_start = attempt.start()
         if attempt.task.losses and not self.mark_started(attempt):
             if self.in_flight.settle(attempt):
                 self.in_flight.written([attempt])
             return False
+        if attempt.task.losses and not self.in_flight.holds(attempt):  # it was ended while it waited
+            return False
+        self.last_start = attempt.start()  # not before: the wait is not the handler's time
         return True
 
     def observe(self, attempt: Attempt) -> None:

@@ -46,6 +46,32 @@ def test_a_payload_that_kills_its_process_is_a_dead_letter_and_its_prefetched_ne
     assert len(workers) <= 3
 
 
+@pytest.mark.parametrize("kind", ["blocking", "async_wait"], ids=["thread", "async"])
+def test_a_task_that_a_worker_was_lost_with_is_given_its_whole_time_though_its_start_is_slow_to_record(
+    connection, dsn, gate, start_worker, wait_until, kind
+) -> None:
+    gate.open()
+    connection.execute(
+        """
+        CREATE FUNCTION slow_start() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock(42); RETURN new; END $$;
+        CREATE TRIGGER slow_start BEFORE UPDATE ON taskflow.tasks_live FOR EACH ROW
+            WHEN (new.state = 'running' AND new.started_at IS NOT NULL) EXECUTE FUNCTION slow_start();
+        SELECT pg_advisory_lock(42);
+        """
+    )
+    start_worker(dsn)
+    [task] = enqueue(connection, kind, gate.payload, losses=1, timeout=0.3, max_attempts=1)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"
+    wait_until(lambda: connection.execute(waiting).fetchone() == (1,))
+    waited = "SELECT clock_timestamp() > claimed_at + interval '1 second' FROM taskflow.tasks WHERE id = %s"
+    wait_until(lambda: connection.execute(waited, (task,)).fetchone() == (True,))
+    assert gate.arrivals() == [], "it must not begin before that is recorded"
+    connection.execute("SELECT pg_advisory_unlock(42)")
+    wait_until(lambda: value(connection, "state", task) == "completed")
+    assert outcomes(connection) == {"succeeded": 1}
+
+
 def test_a_result_that_cannot_be_stored_fails_alone_among_200_good_ones(
     connection, dsn, start_worker, wait_until
 ) -> None:
