@@ -11,6 +11,7 @@
 --   index, and without it every claim would walk over all of them. A pair, since one bulk insert gives 100,000 rows the
 --   same run_at. The worker sweeps from the bottom now and then, for what committed late or is due earlier.
 --
+-- Metadata without content comes as NULL: most tasks have none, and the worker need not read it.
 -- started_at is emptied: a running task without it may only have been prefetched.
 -- p_options: {"commit": "async"} commits the claim asynchronously: after a crash of the server a claim may be forgotten,
 -- and the task is claimed again.
@@ -49,7 +50,7 @@ BEGIN
                 LIMIT v_wanted
                 FOR UPDATE SKIP LOCKED))
             RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
-                      t.payload::jsonb, t.metadata::jsonb, t.timeout, t.losses;
+                      t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses;
             GET DIAGNOSTICS v_claimed = ROW_COUNT;
             v_wanted := v_wanted - v_claimed;
             IF v_wanted <= 0 THEN

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def integers(values: Iterable[int]) -> str:
+    """The literal of an array of whole numbers."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def numbers(values: Iterable[float | None]) -> str:
     """The literal of an array of numbers; None is NULL."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"

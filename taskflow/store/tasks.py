@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.types.json import set_json_loads
 
-from taskflow.store.arrays import numbers, texts
+from taskflow.store.arrays import integers, numbers, texts
 from taskflow.store.resources import query
 from taskflow.tasks.stored import decode_stored
 from taskflow.tasks.task import ClaimedTask
@@ -74,18 +74,19 @@ def claim(
 
 def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:
     """End a batch of attempts, whatever their outcomes, in one transaction."""
-    batch = sorted(batch)  # by id: the function searches in it, and locks in that order
-    plain = all(item.outcome == "succeeded" for item in batch)
+    # By id: the function searches in it, and locks in that order.
+    ids, attempts, waited, outcomes, results, details = zip(*sorted(batch), strict=True)
+    count = len(batch)
     cursor = connection.execute(
         query("complete_tasks"),
         (
             worker_id,
-            numbers([item.id for item in batch]),
-            numbers([item.attempt for item in batch]),
-            numbers([item.waited_seconds for item in batch]),
-            texts([item.result for item in batch]) if any(item.result is not None for item in batch) else None,
-            None if plain else texts([item.outcome for item in batch]),
-            texts([item.details for item in batch]) if any(item.details is not None for item in batch) else None,
+            integers(ids),
+            integers(attempts),
+            numbers(waited),
+            None if results.count(None) == count else texts(results),
+            None if outcomes.count("succeeded") == count else texts(outcomes),
+            None if details.count(None) == count else texts(details),
         ),
     )
     return list(map(Ended._make, cursor.fetchall()))

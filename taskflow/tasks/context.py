@@ -81,7 +81,7 @@ class Context:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the producer gave along with the payload."""
-        return self._task.metadata
+        return self._task.metadata or {}
 
     @property
     def deadline(self) -> datetime | None:

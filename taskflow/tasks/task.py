@@ -72,6 +72,6 @@ class ClaimedTask(NamedTuple):
     priority: int
     run_at: datetime
     payload: dict[str, Any]
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None
     timeout: float | None
     losses: int

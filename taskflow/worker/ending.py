@@ -20,6 +20,9 @@ PORTION_CHARACTERS = 32 * 2**20
 TOO_LARGE = "the result has {:.1f} MiB as JSON, and at most {:.0f} are stored: put it elsewhere, and return where it is"
 
 
+NO_RESULT = Succeeded()
+
+
 class Ending(NamedTuple):
     """An attempt with what became of it; `ended` is of the monotonic clock."""
 
@@ -41,7 +44,10 @@ def ending(attempt: Attempt, outcome: Outcome | None, context: Context | None = 
 def encode(item: Ending) -> Completion:
     """An ending as the database takes it. A result that is no JSON makes it a failure, and a final one: to run the
     handler again would repeat its work and give the same result."""
-    attempt, outcome = item.attempt, item.outcome
+    attempt, outcome, logs, _ = item
+    task = attempt.task
+    if outcome is NO_RESULT and not logs:  # the usual one, and on the hot path
+        return Completion(task.id, task.attempt, attempt.waited_seconds, "succeeded", None, None)
     details: dict[str, Any] = {}
     result: str | None = None
     match outcome:
@@ -70,9 +76,8 @@ def encode(item: Ending) -> Completion:
             details = {"error": reason, "charged": False, "lost": False}
         case _:
             assert_never(outcome)
-    if item.logs:
-        details["logs"] = item.logs
-    task = attempt.task
+    if logs:
+        details["logs"] = logs
     return Completion(task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None)
 
 

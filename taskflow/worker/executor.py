@@ -11,8 +11,8 @@ from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded
 from taskflow.tasks.stored import Unreadable
 from taskflow.worker.attempt import Attempt
+from taskflow.worker.ending import NO_RESULT
 
-NO_RESULT = Succeeded()
 MAX_ERROR_CHARACTERS = 10_000
 MAX_TRACEBACK_CHARACTERS = 50_000
 

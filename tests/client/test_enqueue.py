@@ -144,7 +144,9 @@ class TestRefusals:
             client.enqueue("mail", {"a": "x" * 30})
 
     @pytest.mark.parametrize(
-        "payload", [{"a": "\x00"}, {"a": float("nan")}, {"a": object()}, [1], "text", {1: 2}], ids=repr
+        "payload",
+        [{"a": "\x00"}, {"a": float("nan")}, {"a": object()}, [1], "text", {1: 2}],
+        ids=lambda value: type(value).__name__,
     )
     def test_what_is_no_json_object_is_refused(self, client, count, payload):
         with pytest.raises(InvalidTask):

@@ -327,6 +327,7 @@ def test_draining_finishes_what_runs_and_gives_back_the_rest(bench: Bench) -> No
         assert began.wait(10)
         later = bench.enqueue("block")
         worker.stop()
+        bench.wait(lambda: not worker._claimer.alive)
         release.set()
     assert bench.task(first, "state") == ("completed",)
     assert bench.task(later, "state", "failures") == ("pending", 0)
