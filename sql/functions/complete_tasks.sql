@@ -47,6 +47,8 @@ BEGIN
                 result = p_results[width_bucket(t.id, p_ids)]
             WHERE t.id = ANY (v_ids) AND t.state = 'running' AND coalesce(t.worker_id, 0) = p_worker
               AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
+              -- An id may be there twice, with an old attempt that succeeded before an operator retried the task.
+              AND (p_outcomes IS NULL OR p_outcomes[width_bucket(t.id, p_ids)] = 'succeeded')
             RETURNING t.id, t.attempt, t.queue, t.type, t.started_at)
         INSERT INTO taskflow.executions (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, logs)
         SELECT d.id, d.attempt, 'succeeded', p_worker, d.queue, d.type, d.started_at, v_now,

@@ -174,6 +174,20 @@ def test_a_refused_one_does_not_hold_up_the_rest_of_its_batch(connection: Connec
     assert row(connection, claimed[0].id, "state") == row(connection, claimed[2].id, "state") == ("completed",)
 
 
+def test_a_success_of_an_earlier_attempt_does_not_complete_the_one_that_failed(connection: Connection) -> None:
+    """A batch that is sent again after a lost answer may hold both, when somebody has retried the task in between."""
+    (task_id,) = insert(connection)
+    me = worker(connection)
+    complete(connection, me, claim(connection, me))
+    connection.execute("SELECT taskflow.retry_task(%s)", (task_id,))
+    claim(connection, me)
+    earlier = Completion(task_id, 1, 0.0, "succeeded", None, None)
+    failed = Completion(task_id, 2, 0.0, "failed", None, details(error="no"))
+    ended = tasks.complete(connection, me, [earlier, failed])
+    assert [(item.attempt, item.state) for item in ended] == [(2, "retrying")]
+    assert attempts(connection, task_id) == [(1, "succeeded"), (2, "failed")]
+
+
 def test_a_result_with_a_nul_is_refused_and_stores_nothing_of_its_batch(connection: Connection) -> None:
     insert(connection, 2)
     me = worker(connection)
