@@ -45,7 +45,7 @@ BEGIN
            OR (options ->> 'delay')::double precision NOT BETWEEN 0 AND 3155760000 THEN
             PERFORM taskflow.check_enqueue_options(options);  -- says what is wrong
         END IF;
-        IF options ? 'delay' THEN
+        IF options ->> 'delay' IS NOT NULL THEN
             v_run_at := coalesce(enqueue.run_at, now() + (options ->> 'delay')::double precision * interval '1 second');
         END IF;
     END IF;

@@ -66,7 +66,7 @@ BEGIN
         RETURN QUERY
         SELECT v_task.at::integer, q.id, q.created, q.state
         FROM taskflow.enqueue(
-            v_task.task ->> 'type', v_task.task -> 'payload', v_task.task ->> 'queue',
+            v_task.task ->> 'type', nullif(v_task.task -> 'payload', 'null'), v_task.task ->> 'queue',
             (v_task.task ->> 'priority')::integer, (v_task.task ->> 'run_at')::timestamptz,
             v_task.task ->> 'unique_key',
             v_task.task - ARRAY['type', 'payload', 'queue', 'priority', 'run_at', 'unique_key']) q;

@@ -195,6 +195,15 @@ def test_enqueue_many_refuses_what_is_no_list_of_tasks(connection: Connection, t
         connection.execute("SELECT * FROM taskflow.enqueue_many(%s)", (tasks,))
 
 
+def test_null_is_the_default_with_and_without_a_unique_key(connection: Connection) -> None:
+    names = ("payload", "queue", "priority", "run_at", "delay", "max_attempts", "metadata", "tags", "on_conflict")
+    nothing = {"type": "noop", **dict.fromkeys(names)}
+    tasks = json.dumps([nothing, {**nothing, "unique_key": "u"}])
+    for (task_id,) in connection.execute("SELECT id FROM taskflow.enqueue_many(%s)", (tasks,)).fetchall():
+        columns = ("state", "payload", "queue", "priority", "max_attempts", "metadata", "tags")
+        assert row(connection, task_id, *columns) == ("pending", {}, "default", 1, 5, {}, [])
+
+
 def test_enqueue_many_is_all_or_nothing(connection: Connection) -> None:
     given = json.dumps([{"type": "noop"}, {"type": "noop", "priority": 9}])
     with pytest.raises(psycopg.errors.CheckViolation):
