@@ -11,7 +11,7 @@ import psycopg
 from taskflow.store import bells
 from taskflow.worker.listener import Listener
 
-BUSY_POLL_SECONDS = 0.075
+BUSY_POLL_SECONDS = 0.1
 TAKEN_POLL_SECONDS = 1.0
 LINGER_POLL_SECONDS = 0.005
 LINGER_SECONDS = 0.1
@@ -27,6 +27,8 @@ class Sleeper:
     They are kept as long as there is room: an inserter then notifies, which costs it a lock, but wakes at once. When
     the wake-ups come thick and fast they are given up, and the claimer polls every few milliseconds instead, so that
     a steady stream of inserts does not pay for a worker that is awake anyway.
+
+    `polls_for_inserter`: a bell was refused since a transaction that has inserted without notifying is still open.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -35,6 +37,7 @@ class Sleeper:
         self._limit = float("inf")
         self._queues: Sequence[str] = (bells.EVERY_QUEUE,)
         self._awaits_bells = False
+        self.polls_for_inserter = False
         self._last_wake = 0.0
         self._hurried = 0
         self._linger_until = 0.0
@@ -49,12 +52,14 @@ class Sleeper:
         self._limit = float("inf")
         self._queues = queues
         self._awaits_bells = False
+        self.polls_for_inserter = False
         missing = [queue for queue in queues if queue not in self._held]
         if not missing:
             return False
         answer = bells.take(connection, missing)
         self._held.update(answer.held)
         self._awaits_bells = bool(answer.busy or answer.taken)
+        self.polls_for_inserter = bool(answer.busy)
         if answer.busy:
             self._limit = BUSY_POLL_SECONDS
         elif answer.taken:
@@ -101,6 +106,7 @@ class Sleeper:
     def forget(self) -> None:
         """The connection is lost, and the bells with it."""
         self._held = set()
+        self.polls_for_inserter = False
         self._limit = float("inf")
 
     def _concerns_us(self, channel: str, payload: str) -> bool:
