@@ -79,7 +79,8 @@ class Claimer:
         self._notified = True
         self._wake_at = -1
         self._due_pause = FIRST_DUE_PAUSE_SECONDS
-        self._due_at = float("-inf")
+        self._due_at = float("inf")
+        self._looks = 0
         self._paused: set[str] = set()
         self._priorities: dict[str, int] = {}
         self._thread = Thread(target=self._run, name="claimer", daemon=True)
@@ -142,13 +143,27 @@ class Claimer:
             self._sleeper.give(connection)
             self._wait_for_room(connection)
             return
-        patient = self._frontier.sweep_wait_seconds <= 0
-        sweep = self._frontier.sweep_is_due or (self._sleeper.polls_for_inserter and patient)
+        if self._sleeper.polls_for_inserter:
+            self._look_beside_inserter(connection, wanted)
+            return
+        sweep = self._frontier.sweep_is_due
         if self._claim(connection, wanted, sweep=sweep) >= wanted:
             return
         if not sweep and not self._sweep(connection):
             return
         self._rest(connection)
+
+    def _look_beside_inserter(self, connection: Connection, wanted: int) -> None:
+        """A transaction that has inserted without notifying is open, so what it commits must be looked for: with one
+        statement a look, every second time with another for the bell."""
+        due = self._settings.queues or self._ask_next_due(connection) <= 0
+        if due and self._claim(connection, wanted, sweep=self._frontier.sweep_wait_seconds <= 0):
+            return
+        self._looks += 1
+        if self._looks % 2:
+            self._rest(connection)
+        else:
+            self._sleep(connection)
 
     def _may_claim(self, connection: Connection) -> bool:
         """Whether this worker may take anything now; waits a little where it may not."""
@@ -217,20 +232,24 @@ class Claimer:
             wanted = self._room()
             if wanted <= 0 or self._claim(connection, wanted, sweep=True):
                 return
-        # While it polls for an open inserter it claims ten times a second anyway, and need not ask as well what is due.
-        if not (self._sleeper.polls_for_inserter and self._settings.queues and self._due_at > time.monotonic()):
-            self._due_at = time.monotonic() + self._ask_next_due(connection)
+        if not self._sleeper.polls_for_inserter:
+            self._ask_next_due(connection)
+        self._sleep(connection)
+
+    def _sleep(self, connection: Connection) -> None:
         seconds = self._due_at - time.monotonic() + TIMER_SLACK_SECONDS
         self._handle(self._sleeper.sleep(connection, min(self._poll_seconds, seconds)))
 
     def _ask_next_due(self, connection: Connection) -> float:
-        """Seconds until the next task of a queue that is served is due."""
+        """Seconds until the next task of a queue that is served is due: how long to sleep at most."""
         due = tasks.next_due(connection, self._settings.queues or None, self._types)
         self._learn(due)
         seconds = min((wait for name, wait in due.items() if name not in self._paused), default=float("inf"))
         if seconds <= 0:  # due, but not to be had a moment ago: it came just now, or somebody has locked it
-            seconds = self._due_pause
+            self._due_at = time.monotonic() + self._due_pause
             self._due_pause = min(1.0, 2 * self._due_pause)
+        else:
+            self._due_at = time.monotonic() + seconds
         return seconds
 
     def _wait_for_room(self, connection: Connection) -> None:

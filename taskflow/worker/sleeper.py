@@ -11,7 +11,7 @@ import psycopg
 from taskflow.store import bells
 from taskflow.worker.listener import Listener
 
-BUSY_POLL_SECONDS = 0.1
+BUSY_POLL_SECONDS = 0.08
 TAKEN_POLL_SECONDS = 1.0
 LINGER_POLL_SECONDS = 0.005
 LINGER_SECONDS = 0.1
