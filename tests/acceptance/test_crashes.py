@@ -6,6 +6,7 @@ import signal
 
 import psutil
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.acceptance.ledger import (
     SOON,
@@ -18,6 +19,7 @@ from tests.acceptance.ledger import (
     states,
     value,
 )
+from tests.acceptance.support import Gate
 
 KILLS = 5
 TASKS = 3000
@@ -64,21 +66,26 @@ def running_on(connection, pid: int) -> int:
 
 
 def test_a_sleeper_beyond_the_heartbeat_limit_cannot_complete_what_ran_elsewhere_and_goes_on_under_a_new_id(
-    connection, dsn, gate, start_worker, wait_until
+    connection, dsn, gate, tmp_path, start_worker, processes, wait_until
 ) -> None:
+    processes.start("scheduler", dsn=dsn, env=SOON)
     sleeper = start_worker(dsn, "--concurrency", "1", "--no-leader", env=SOON)
     [task] = enqueue(connection, "blocking", gate.payload, retry_delay=0)
     wait_until(lambda: gate.arrivals() == [(task, 1)])
     old_id = value(connection, "worker_id", task)
     sleeper.signal(signal.SIGSTOP)
-    other = start_worker(dsn, "--concurrency", "1", env=SOON)
-    wait_until(lambda: gate.arrivals() == [(task, 1), (task, 2)], what="the task runs elsewhere")
-    assert outcomes(connection) == {"lost": 1}
+    wait_until(lambda: outcomes(connection) == {"lost": 1})
+    second = Gate(tmp_path, "second")
+    connection.execute("UPDATE taskflow.tasks SET payload = %s", (Jsonb(second.payload),))
+    other = start_worker(dsn, "--concurrency", "1", "--no-leader", env=SOON)
+    wait_until(lambda: second.arrivals() == [(task, 2)], what="the task runs elsewhere")
 
     sleeper.signal(signal.SIGCONT)
     gate.open()
     refused = wait_until(lambda: [e for e in sleeper.events() if e["event"] == "completion_refused"])
     assert [(event["task_id"], event["attempt"], event["worker_id"]) for event in refused] == [(task, 1, old_id)]
+    assert value(connection, "state", task) == "running"
+    second.open()
     wait_until(lambda: settle(connection, [task]))
     assert value(connection, "result", task) == {"attempt": 2}
     assert value(connection, "worker_id", task) != old_id
