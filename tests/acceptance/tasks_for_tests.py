@@ -66,12 +66,16 @@ def broken_exception(payload: dict[str, Any]) -> None:
 
 
 @task("open_files")
-def open_files(payload: dict[str, Any]) -> None:
-    """Open `count` files and keep them, as handlers with many sockets do."""
+def open_files(payload: dict[str, Any], context: Context) -> None:
+    """Open `count` files when the test's gate is open and keep them, as handlers with many sockets do."""
     wanted = payload["count"] + 200
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-    kept_open.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(payload["count"]))
+    with open(payload["gate"]) as gate:
+        _mark("arrived", payload, context)
+        fcntl.flock(gate, fcntl.LOCK_SH)
+        kept_open.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(payload["count"]))
+    _mark("left", payload, context)
 
 
 kept_open: list[int] = []

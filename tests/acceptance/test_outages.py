@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -169,19 +170,47 @@ def test_connections_cut_at_random_lose_nothing_and_repeat_nothing(
     assert worker.stop() == 0, worker.logs()
 
 
+def test_a_claim_whose_answer_was_cut_off_is_given_back(connection, dsn, start_worker, wait_until) -> None:
+    worker = start_worker(dsn, "--no-leader", env={"TASKFLOW_HEARTBEAT_INTERVAL": "0.3"})
+    wait_until(lambda: "worker_ready" in worker.logs())
+    tasks = enqueue(connection, "noop", count=3, run_at="2100-01-01")
+    connection.execute(
+        "UPDATE taskflow.tasks SET state = 'running', attempt = 1, claimed_at = now(), run_at = now(),"
+        " worker_id = (SELECT id FROM taskflow.workers)"
+    )
+    cut_connections(connection)
+    wait_until(lambda: settle(connection, tasks))
+    assert outcomes(connection) == {"succeeded": 3}
+    assert {value(connection, "attempt", task) for task in tasks} == {2}
+    assert worker.stop() == 0, worker.logs()
+
+
 def test_a_worker_with_a_thousand_open_files_comes_back_after_an_outage(
-    connection, dsn, start_worker, wait_until
+    connection, dsn, gate, start_worker, wait_until
 ) -> None:
     worker = start_worker(dsn, "--no-leader")
-    files = enqueue(connection, "open_files", {"count": 1100})
-    wait_until(lambda: settle(connection, files))
+    files = enqueue(connection, "open_files", {**gate.payload, "count": 1100})
+    wait_until(gate.arrivals)
+    refuse = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    name = sql.Identifier(connection.info.dbname)
+    with psycopg.connect(dsn, dbname="postgres", autocommit=True) as elsewhere:
+        elsewhere.execute(refuse.format(name, sql.SQL("false")))
+        cut_connections(connection)
+        wait_until(lambda: event_count(worker, "database_unavailable") == 2)
+        gate.open()  # they take the numbers that its connections had
+        wait_until(gate.departures)
+        elsewhere.execute(refuse.format(name, sql.SQL("true")))
+    later = enqueue(connection, "noop", count=3)
+    wait_until(lambda: settle(connection, [*files, *later]))
+    assert worker.stop() == 0, worker.logs()
+
+
+def cut_connections(connection: psycopg.Connection[Any]) -> None:
+    """End every connection of taskflow's processes to this database."""
     connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name LIKE 'taskflow %'"
     ).fetchall()
-    later = enqueue(connection, "noop", count=3)
-    wait_until(lambda: settle(connection, later))
-    assert worker.stop() == 0, worker.logs()
 
 
 def test_an_outage_longer_than_the_heartbeat_limit_is_nobodys_death(own, gate, start_worker, wait_until) -> None:
@@ -193,8 +222,11 @@ def test_an_outage_longer_than_the_heartbeat_limit_is_nobodys_death(own, gate, s
         backends = connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE application_name IN ('taskflow completer', 'taskflow claimer')"
         ).fetchall()
-    with hanging([psutil.Process(pid) for (pid,) in backends]):
-        with hanging(psutil.Process(own.pid).children()):
+    workers = {pid for (pid,) in backends}
+    others = {own.pid, *(process.pid for process in psutil.Process(own.pid).children())} - workers
+    with hanging(workers):
+        let_pass(LIMIT_SECONDS * 3 / 8)  # the rescuer sees their last heartbeat
+        with hanging(others):
             let_pass(2 * LIMIT_SECONDS)
         let_pass(LIMIT_SECONDS / 4)  # the rescuer is back before the worker, and looks
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -350,16 +382,20 @@ def test_two_migrations_at_once_and_workers_that_were_there_before(
 
 
 @contextmanager
-def hanging(processes: list[psutil.Process]) -> Iterator[None]:
-    """These processes of a server do nothing, and close nothing: they are stopped, unless they were already."""
-    stopped = [process for process in processes if process.status() != psutil.STATUS_STOPPED]
-    for process in stopped:
-        process.suspend()
+def hanging(pids: set[int]) -> Iterator[None]:
+    """These processes of a server do nothing, and close nothing: they are stopped."""
     try:
+        send(signal.SIGSTOP, pids)
         yield
     finally:
-        for process in stopped:
-            process.resume()
+        send(signal.SIGCONT, pids)
+
+
+def send(number: signal.Signals, pids: set[int]) -> None:
+    """Send a signal to those of the processes that still are."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def fresh_heartbeat(connection: psycopg.Connection[Any]) -> bool:
