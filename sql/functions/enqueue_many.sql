@@ -19,21 +19,23 @@ BEGIN
     IF jsonb_typeof(tasks) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'tasks must be a JSON array of objects' USING ERRCODE = '22023';
     END IF;
-    SELECT e.ordinality - 1 AS at, jsonb_typeof(e.value) AS kind INTO v_problem
-    FROM jsonb_array_elements(tasks) WITH ORDINALITY e WHERE jsonb_typeof(e.value) <> 'object' LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'task % is %, not an object', v_problem.at, v_problem.kind USING ERRCODE = '22023';
+    -- One pass over all of them; what is wrong with the first wrong one is said afterwards.
+    SELECT e.ordinality - 1 AS at, e.value AS task INTO v_problem
+    FROM jsonb_array_elements(tasks) WITH ORDINALITY e
+    WHERE jsonb_typeof(e.value) <> 'object' OR e.value - v_known <> '{}' LIMIT 1;
+    IF FOUND AND jsonb_typeof(v_problem.task) <> 'object' THEN
+        RAISE EXCEPTION 'task % is %, not an object', v_problem.at, jsonb_typeof(v_problem.task) USING ERRCODE = '22023';
+    ELSIF FOUND THEN
+        RAISE EXCEPTION 'task % has unknown fields: %', v_problem.at,
+            (SELECT string_agg(k, ', ') FROM jsonb_object_keys(v_problem.task - v_known) k)
+            USING ERRCODE = '22023', HINT = 'fields are ' || array_to_string(v_known, ', ');
     END IF;
-    SELECT e.ordinality - 1 AS at, array_to_string(ARRAY(SELECT jsonb_object_keys(e.value - v_known)), ', ') AS keys INTO v_problem
-    FROM jsonb_array_elements(tasks) WITH ORDINALITY e WHERE e.value - v_known <> '{}' LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'task % has unknown fields: %', v_problem.at, v_problem.keys USING ERRCODE = '22023',
-            HINT = 'fields are ' || array_to_string(v_known, ', ');
+    IF jsonb_path_exists(tasks, '$[*] ? (exists (@.delay) || exists (@.on_conflict))') THEN
+        -- What the INSERT below would not refuse: the other options are columns with rules of their own.
+        PERFORM taskflow.check_enqueue_options(
+            jsonb_build_object('delay', e.value -> 'delay', 'on_conflict', e.value -> 'on_conflict'))
+        FROM jsonb_array_elements(tasks) e WHERE e.value ?| ARRAY['delay', 'on_conflict'];
     END IF;
-    -- What the INSERT below would not refuse: the other options are columns with rules of their own.
-    PERFORM taskflow.check_enqueue_options(
-        jsonb_build_object('delay', e.value -> 'delay', 'on_conflict', e.value -> 'on_conflict'))
-    FROM jsonb_array_elements(tasks) e WHERE e.value ?| ARRAY['delay', 'on_conflict'];
 
     RETURN QUERY
     WITH given AS MATERIALIZED (
@@ -59,6 +61,9 @@ BEGIN
         FROM given g)
     SELECT g.at::integer, g.id, true, CASE WHEN g.run_at > now() THEN 'scheduled' ELSE 'pending' END FROM given g;
 
+    IF NOT jsonb_path_exists(tasks, '$[*] ? (@.unique_key != null)') THEN
+        RETURN;
+    END IF;
     FOR v_task IN
         SELECT e.ordinality - 1 AS at, e.value AS task FROM jsonb_array_elements(tasks) WITH ORDINALITY e
         WHERE e.value ->> 'unique_key' IS NOT NULL ORDER BY e.value ->> 'type', e.value ->> 'unique_key', 1
