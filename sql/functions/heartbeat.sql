@@ -6,6 +6,7 @@ CREATE OR REPLACE FUNCTION taskflow.heartbeat(
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$
 BEGIN
     UPDATE taskflow.workers w

@@ -8,6 +8,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$
     UPDATE taskflow.tasks_live t
     SET started_at = t.claimed_at + p_waited[width_bucket(t.id, p_ids)] * interval '1 second',

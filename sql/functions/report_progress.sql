@@ -6,6 +6,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$
     UPDATE taskflow.tasks_live t
     SET progress = p_percents[width_bucket(t.id, p_ids)], progress_message = p_messages[width_bucket(t.id, p_ids)],

@@ -61,6 +61,7 @@ WORKER_FUNCTIONS = (
     "complete_tasks",
     "mark_started",
     "claimed_by",
+    "locked_tasks",
     "report_progress",
     "release_tasks",
     "next_due",

@@ -93,8 +93,20 @@ def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]
 
 
 def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:
-    """Give back tasks that were claimed and never started; returns how many were still this worker's."""
-    parameters = (worker_id, *(numbers([item[column] for item in sorted(attempts)]) for column in range(2)))
+    """Give back tasks that were claimed and never started; returns how many were still this worker's.
+
+    Raises psycopg.errors.LockNotAvailable if somebody has locked some of them; the others have been given back then.
+    """
+    try:
+        return _release(connection, worker_id, attempts)
+    except psycopg.errors.LockNotAvailable:
+        taken = locked(connection, [task_id for task_id, _ in attempts])
+        _release(connection, worker_id, [item for item in attempts if item[0] not in taken])
+        raise
+
+
+def _release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:
+    parameters = (worker_id, *(integers([item[column] for item in sorted(attempts)]) for column in range(2)))
     row = connection.execute(query("release_tasks"), parameters).fetchone()
     return int(row[0]) if row else 0
 
@@ -123,3 +135,8 @@ def next_due(connection: Connection, queues: Sequence[str] | None, types: str) -
 def claimed_by(connection: Connection, worker_id: int) -> set[tuple[int, int]]:
     """The (id, attempt) that a worker id has claimed and not ended."""
     return {(row[0], row[1]) for row in connection.execute(query("claimed_by"), (worker_id,))}
+
+
+def locked(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of these tasks that somebody else has locked at this moment."""
+    return {row[0] for row in connection.execute(query("locked_tasks"), (integers(ids),))}

@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.errors import LockNotAvailable
 
 from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
@@ -21,6 +22,7 @@ from taskflow.worker.ending import Ending, Endings, encode, portions, refused
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.report import report
 from taskflow.worker.session import Session
+from taskflow.worker.set_aside import SetAside
 
 BATCH = 500
 PROGRESS_SECONDS = 0.5
@@ -46,6 +48,7 @@ class Completer:
         self._in_flight = in_flight
         self._endings = endings
         self._unwritten: list[Ending] = []
+        self._set_aside = SetAside()
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
@@ -58,7 +61,7 @@ class Completer:
     @property
     def backlog(self) -> int:
         """How many endings wait to be written."""
-        return self._endings.qsize() + len(self._unwritten)
+        return self._endings.qsize() + len(self._unwritten) + len(self._set_aside)
 
     @property
     def alive(self) -> bool:
@@ -132,6 +135,8 @@ class Completer:
             try:
                 self._work(connection)
                 self._session.works()
+            except LockNotAvailable as error:  # a table that is being altered, most likely: it passes
+                self._log.debug("write_waits_for_lock", error=str(error).strip())
             except CONNECTION_LOST as error:
                 self._repeated = True
                 self._session.lost(error)
@@ -147,7 +152,10 @@ class Completer:
         # Before what may fail: nobody is dead because something of it cannot be stored.
         if self._beat_wanted or self._heartbeat.due_in_seconds <= 0:
             self._beat_wanted = False
-            repeat_on_conflict(lambda: self._heartbeat.beat(connection))
+            with suppress(LockNotAvailable):  # an operator is about to change the worker's row: nobody can take it away
+                repeat_on_conflict(lambda: self._heartbeat.beat(connection))
+        if self._set_aside.due_in_seconds <= 0:
+            self._unwritten += self._set_aside.take_unlocked(connection)
         if self._unwritten:
             self._write(connection, self._unwritten)
             self._unwritten = []
@@ -160,7 +168,7 @@ class Completer:
     def _gather(self) -> None:
         """Wait for an ending, or until something else is due; take up to a batch of what is there."""
         if not self._unwritten:
-            waits = [self._heartbeat.due_in_seconds]
+            waits = [self._heartbeat.due_in_seconds, self._set_aside.due_in_seconds]
             if self._progress_due is not None:
                 waits.append(self._progress_due - time.monotonic())
             try:
@@ -189,6 +197,9 @@ class Completer:
     ) -> None:
         try:
             ended = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
+        except LockNotAvailable as error:
+            self._write_unlocked(connection, worker_id, group, error)
+            return
         except UNSTORABLE as error:
             self._bisect(connection, worker_id, group, error)
             return
@@ -205,6 +216,15 @@ class Completer:
             self._log.warning("day_was_missing", error=error.diag.message_primary)
             partitions.ensure_days(connection, DAYS_AHEAD)
             return tasks.complete(connection, worker_id, rows)
+
+    def _write_unlocked(
+        self, connection: Connection, worker_id: int, group: Sequence[Ending], error: LockNotAvailable
+    ) -> None:
+        unlocked = self._set_aside.split(connection, group, error)
+        aside = {id(item) for item in group} - {id(item) for item in unlocked}
+        self._unwritten = [item for item in self._unwritten if id(item) not in aside]
+        if unlocked:
+            self._write_group(connection, worker_id, unlocked, [encode(item) for item in unlocked])
 
     def _bisect(self, connection: Connection, worker_id: int, group: Sequence[Ending], error: psycopg.Error) -> None:
         """One of them cannot be stored: find it, and end it as a failure with what the database said."""
@@ -228,6 +248,8 @@ class Completer:
                 return
             try:
                 future.set_result(repeat_on_conflict(lambda: statement(connection)))  # noqa: B023
+            except LockNotAvailable as error:  # who asked decides what to do: nobody else is to wait
+                future.set_exception(error)
             except CONNECTION_LOST:
                 self._requests.put((statement, future))
                 raise
@@ -242,4 +264,5 @@ class Completer:
                 row = (attempt.task.id, attempt.task.attempt, *progress)
                 reports.setdefault(attempt.worker_id, []).append(row)
         for worker_id, rows in reports.items():
-            repeat_on_conflict(lambda: tasks.report_progress(connection, worker_id, rows))  # noqa: B023
+            with suppress(LockNotAvailable):  # the next report will come
+                repeat_on_conflict(lambda: tasks.report_progress(connection, worker_id, rows))  # noqa: B023

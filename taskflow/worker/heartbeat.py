@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from psycopg.errors import LockNotAvailable
 
 from taskflow.store import tasks, workers
 from taskflow.telemetry import get_logger
@@ -65,8 +66,12 @@ class Heartbeat:
     def _beat_for(self, connection: Connection, worker_id: int, attempts: list[Attempt]) -> workers.Pulse:
         begun = [attempt for attempt in attempts if attempt.started is not None and not attempt.marked]
         running = sum(attempt.started is not None for attempt in attempts)
-        started = [(attempt.task.id, attempt.task.attempt, attempt.waited_seconds) for attempt in begun]
-        pulse = workers.heartbeat(connection, worker_id, running, started)
+        try:
+            pulse = workers.heartbeat(connection, worker_id, running, _started(begun))
+        except LockNotAvailable:  # somebody has locked one of them: mark the others
+            locked = tasks.locked(connection, [attempt.task.id for attempt in begun])
+            begun = [attempt for attempt in begun if attempt.task.id not in locked]
+            pulse = workers.heartbeat(connection, worker_id, running, _started(begun))
         for attempt in begun:
             attempt.marked = True
         for attempt in self._in_flight.with_ids(pulse.cancelled) if pulse.cancelled else ():
@@ -78,10 +83,15 @@ class Heartbeat:
         """Give back what a lost connection claimed without our knowing; the id goes when nothing is left under it."""
         ours = {(a.task.id, a.task.attempt) for a in self._in_flight.unwritten if a.worker_id == worker_id}
         orphans = tasks.claimed_by(connection, worker_id) - ours
-        if orphans:
-            released = tasks.release(connection, worker_id, sorted(orphans))
+        locked = tasks.locked(connection, [task_id for task_id, _ in orphans]) if orphans else set()
+        if free := sorted(orphan for orphan in orphans if orphan[0] not in locked):
+            released = tasks.release(connection, worker_id, free)
             self._log.info("unknown_claims_released", worker_id=worker_id, count=released)
-        if not ours:
+        if not ours and not locked:
             if known:
                 workers.deregister(connection, worker_id)
             self._identity.retired.discard(worker_id)
+
+
+def _started(attempts: list[Attempt]) -> list[tuple[int, int, float]]:
+    return [(attempt.task.id, attempt.task.attempt, attempt.waited_seconds) for attempt in attempts]

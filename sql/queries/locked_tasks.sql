@@ -1,0 +1,1 @@
+SELECT taskflow.locked_tasks(%s::bigint[])
