@@ -75,7 +75,7 @@ def claim(
 def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:
     """End a batch of attempts, whatever their outcomes, in one transaction."""
     # By id: the function searches in it, and locks in that order.
-    ids, attempts, waited, outcomes, results, details = zip(*sorted(batch), strict=True)
+    ids, attempts, waited, outcomes, results, details = zip(*sorted(batch), strict=True) if batch else ((),) * 6
     count = len(batch)
     cursor = connection.execute(
         query("complete_tasks"),
