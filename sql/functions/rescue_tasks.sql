@@ -1,7 +1,7 @@
 -- Takes the tasks of a dead worker from it, up to p_limit a call; call again until fewer come back. The leader decides
 -- who is dead and says what it saw: the worker's heartbeat counter (NULL: there is no such worker any more). If that has
--- changed, the worker lives and nothing happens. Its row goes with the last of its tasks; one that somebody has locked
--- does not hold up the others, and is found later as a task without a worker.
+-- changed, the worker lives and nothing happens. Its row goes with the last of its tasks. One that somebody has locked
+-- does not hold up the others: it keeps the row, by which the next look finds it.
 --
 -- The attempt is recorded as lost. What has begun (started_at) is charged as a failure; what may only have been
 -- prefetched is not, but will not run beside others again before it has proved harmless (the worker sees to that).
@@ -37,7 +37,8 @@ BEGIN
         END IF;
     END LOOP;
     IF v_rescued < p_limit THEN
-        DELETE FROM taskflow.workers w WHERE w.id = p_worker;
+        DELETE FROM taskflow.workers w WHERE w.id = p_worker
+            AND NOT EXISTS (SELECT FROM taskflow.tasks_live t WHERE t.worker_id = p_worker AND t.state = 'running');
     END IF;
     PERFORM taskflow.ring(v_queues);
     RETURN v_rescued;
