@@ -244,7 +244,9 @@ class Claimer:
         """Seconds until the next task of a queue that is served is due: how long to sleep at most."""
         due = tasks.next_due(connection, self._settings.queues or None, self._types)
         self._learn(due)
-        seconds = min((wait for name, wait in due.items() if name not in self._paused), default=float("inf"))
+        for name in self._paused.intersection(due):  # resumed it is found out, also by somebody who notifies nobody
+            due[name] = QUEUES_SECONDS
+        seconds = min(due.values(), default=float("inf"))
         if seconds <= 0:  # due, but not to be had a moment ago: it came just now, or somebody has locked it
             self._due_at = time.monotonic() + self._due_pause
             self._due_pause = min(1.0, 2 * self._due_pause)
@@ -291,9 +293,9 @@ class Claimer:
         return names
 
     def _learn(self, due: dict[str, float]) -> None:
-        """A worker that serves every queue claims from those that have something waiting."""
+        """A worker that serves every queue claims from those that have something due before it asks again."""
         if not self._settings.queues:
-            self._queues = list(due)
+            self._queues = [name for name, wait in due.items() if wait <= QUEUES_SECONDS]
 
     def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
         """React to what was notified: a hint each, the database is asked what is true."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
 from taskflow.settings import load
+from taskflow.store import tasks
 from taskflow.tasks.registry import Registry, task
 from taskflow.worker import Worker
 from tests.worker.conftest import Bench
@@ -377,6 +379,28 @@ def test_a_paused_queue_is_not_served_until_it_is_resumed(bench: Bench) -> None:
         bench.connection.execute("UPDATE taskflow.queues SET paused = false WHERE name = 'held'")
         bench.connection.execute("SELECT pg_notify('taskflow_control', '')")
         assert bench.ended(held)[0] == "completed"
+
+
+def test_a_worker_of_every_queue_claims_only_from_those_with_something_due_soon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    asked: set[str] = set()
+    claim = tasks.claim
+
+    def watched(connection: Any, worker_id: int, queues: list[str], *rest: Any, **options: Any) -> Any:
+        asked.update(queues)
+        return claim(connection, worker_id, queues, *rest, **options)
+
+    monkeypatch.setattr(tasks, "claim", watched)
+    later, soon = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) + timedelta(seconds=1)
+    bench.enqueue("noop", queue="later", run_at=later)
+    in_a_second = bench.enqueue("noop", queue="soon", run_at=soon)
+    with bench.worker():
+        assert bench.ended(in_a_second) == ("completed",)
+    assert asked == {"soon"}
 
 
 def test_types_are_registered_with_their_schema(bench: Bench) -> None:
