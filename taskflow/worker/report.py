@@ -35,7 +35,8 @@ def report(log: FilteringBoundLogger, group: Sequence[Ending], ended: Sequence[E
             continue
         event, error = _event(item)
         next_run = row.run_at.isoformat() if row.run_at and row.state in ("pending", "retrying") else None
-        log.info(event, state=row.state, error=error, next_run_at=next_run, **_fields(item))
+        level = log.warning if row.state in ("dead_letter", "failed") else log.info  # somebody has to look at those
+        level(event, state=row.state, error=error, next_run_at=next_run, **_fields(item))
 
 
 def _event(item: Ending) -> tuple[str, str | None]:
