@@ -1,0 +1,43 @@
+"""The slots: who waits for one to become free must find that it is."""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from taskflow.tasks.registry import Registry, task
+from taskflow.worker.async_slots import AsyncSlots
+from taskflow.worker.attempt import Attempt, InFlight
+from taskflow.worker.ending import Endings
+from taskflow.worker.pace import Pace
+from taskflow.worker.slots import Slots
+from taskflow.worker.thread_slots import ThreadSlots
+from tests.worker.test_claiming_rules import claimed
+
+
+@pytest.mark.parametrize("runner", [ThreadSlots, AsyncSlots])
+def test_an_attempt_has_ended_when_its_slot_is_free(runner: Any) -> None:
+    """Or the claimer, woken by a free slot, would find it taken, and wait a second for the next one."""
+    registry = Registry()
+
+    @task("noop", registry=registry)
+    def function(payload: dict[str, Any]) -> None: ...
+
+    @task("async", registry=registry)
+    async def coroutine(payload: dict[str, Any]) -> None: ...
+
+    endings: Endings = SimpleQueue()
+    in_flight, seen = InFlight(), SimpleQueue[int]()
+    slots = Slots(1, in_flight, endings, Pace(1, 0.0, 0), lambda attempt: True)
+    slots.when_free(lambda: seen.put(len(in_flight)))
+    handler: Any = coroutine if runner is AsyncSlots else function
+    attempt = Attempt(claimed(1), handler, 1, 0.0, 60.0, None)  # type: ignore[arg-type]
+    in_flight.add([attempt])
+    running = runner(slots)
+    running.submit([attempt])
+    try:
+        assert seen.get(timeout=20) == 0
+    finally:
+        running.close()
