@@ -31,9 +31,10 @@ def register(
     types: Sequence[str],
     concurrency: int,
     version: str,
+    before: int | None = None,
 ) -> int:
-    """Register a worker process and return its new id."""
-    parameters = (hostname, pid, texts(queues) if queues else None, texts(types), concurrency, version)
+    """Register a worker process and return its new id; `before` is the one it had until now."""
+    parameters = (hostname, pid, texts(queues) if queues else None, texts(types), concurrency, version, before)
     row = connection.execute(query("register_worker"), parameters).fetchone()
     assert row is not None
     return int(row[0])

@@ -42,6 +42,7 @@ class Identity:
             types=self._types,
             concurrency=self._concurrency,
             version=installed_version(),
+            before=self.current,
         )
         return self.current
 

@@ -367,6 +367,20 @@ def test_a_paused_worker_claims_nothing_until_it_is_resumed(bench: Bench) -> Non
         assert bench.ended(second)[0] == "completed"
 
 
+def test_a_paused_worker_that_loses_its_connection_stays_paused(bench: Bench) -> None:
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    with bench.worker() as worker:
+        bench.ended(bench.enqueue("noop"))
+        bench.connection.execute("UPDATE taskflow.workers SET state = 'paused'")
+        bench.wait(lambda: worker.wanted_state == "paused")
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskflow claimer'"
+        bench.connection.execute(f"{cut} AND datname = current_database()")
+        new = "SELECT state FROM taskflow.workers WHERE heartbeat > 0 AND id > 1"
+        assert bench.wait(lambda: bench.connection.execute(new).fetchone()) == ("paused",)
+
+
 def test_a_paused_queue_is_not_served_until_it_is_resumed(bench: Bench) -> None:
     @task("noop", registry=bench.registry)
     def noop(payload: dict[str, Any]) -> None: ...
