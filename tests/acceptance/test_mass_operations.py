@@ -80,7 +80,8 @@ def test_thousands_cancelled_retried_deleted_and_rescued_under_draining_workers_
     deleted: list[int] = []
 
     def some(choice: random.Random) -> int:
-        return choice.randint(first, last)
+        """Any of them; every third time one of a few, over which they are bound to meet."""
+        return choice.randint(first, last if choice.random() < 0.67 else first + 10)
 
     def cancel(own: psycopg.Connection[Any], choice: random.Random) -> int:
         state = own.execute("SELECT taskflow.cancel(%s)", (some(choice),)).fetchone()[0]
@@ -142,7 +143,8 @@ def test_thousands_cancelled_retried_deleted_and_rescued_under_draining_workers_
 
 
 def assert_each_in_one_row_with_its_audit(connection) -> None:
-    """Also of tasks that operators have retried: those succeed several times."""
+    """Also of tasks that operators have retried: those succeed several times. A number may be missing: of an attempt
+    that waited behind others with a loss and was given back."""
     twice = connection.execute("SELECT id FROM taskflow.tasks GROUP BY id HAVING count(*) > 1").fetchall()
     assert not twice, f"tasks in two rows: {twice}"
     wrong = connection.execute(
@@ -150,7 +152,7 @@ def assert_each_in_one_row_with_its_audit(connection) -> None:
         SELECT t.id, t.state::text, t.attempt, array_agg(e.attempt || ' ' || e.outcome::text ORDER BY e.attempt)
         FROM taskflow.tasks t LEFT JOIN taskflow.executions e ON e.task_id = t.id
         GROUP BY t.id, t.state, t.attempt
-        HAVING count(e) <> t.attempt OR count(DISTINCT e.attempt) <> t.attempt OR max(e.attempt) > t.attempt
+        HAVING count(e) <> count(DISTINCT e.attempt) OR max(e.attempt) > t.attempt
             OR t.state = 'completed' AND NOT bool_or(e.attempt = t.attempt AND e.outcome = 'succeeded')
         """
     ).fetchall()
