@@ -91,6 +91,7 @@ class InFlight:
     def __init__(self) -> None:
         self._open: set[Attempt] = set()
         self._unwritten: set[Attempt] = set()
+        self._when_written: Callable[[], None] = _nothing
 
     def __len__(self) -> int:
         return len(self._open)
@@ -115,6 +116,15 @@ class InFlight:
     def written(self, attempts: Iterable[Attempt]) -> None:
         """The end of these is in the database, or they were given back."""
         self._unwritten.difference_update(attempts)
+        self._when_written()
+
+    def when_written(self, callback: Callable[[], None]) -> None:
+        """Call this, which must be cheap, whenever ends have been written."""
+        self._when_written = callback
+
+    def owes(self, attempt: Attempt) -> bool:
+        """Whether the database may still show this one as running."""
+        return attempt in self._unwritten
 
     @property
     def unwritten(self) -> list[Attempt]:
@@ -133,3 +143,7 @@ class InFlight:
         """Those of the tasks with these ids."""
         wanted = set(ids)
         return [attempt for attempt in self.all() if attempt.task.id in wanted]
+
+
+def _nothing() -> None:
+    """Nobody waits for what is written."""

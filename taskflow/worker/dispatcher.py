@@ -32,7 +32,6 @@ class Dispatcher:
         self._processes = ProcessSlots(slots, environment)
         self._quarantine = Quarantine(slots.in_flight, lambda attempt: self._submit([attempt]))
         self.queues: Mapping[str, QueueSettings] = {}
-        slots.when_free(self._quarantine.pump)
 
     @property
     def abandoned_threads(self) -> int:

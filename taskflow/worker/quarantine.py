@@ -14,8 +14,9 @@ PROBATION_SECONDS = 1.0
 
 class Quarantine:
     """When a worker dies, one of its tasks may have killed it, and the others were merely there. So those with a loss
-    run on probation: no second one begins in this process before the one before has ended, or has run for a second
-    without doing harm. The killer then dies alone, and what happens is charged to it and nobody else.
+    run on probation: no second one begins in this process before the end of the one before is in the database, or it
+    has run for a second without doing harm. The killer then dies alone, and what happens is charged to it and nobody
+    else. To have ended is not enough: an end that was not written before the process died is a loss, and charged.
     """
 
     def __init__(self, in_flight: InFlight, run: Callable[[Attempt], None]) -> None:
@@ -24,6 +25,7 @@ class Quarantine:
         self._waiting: deque[Attempt] = deque()
         self._on_probation: Attempt | None = None
         self._lock = Lock()
+        in_flight.when_written(self.pump)
 
     def admit(self, attempt: Attempt) -> None:
         """Run this one when its turn comes."""
@@ -48,6 +50,6 @@ class Quarantine:
 
     def _harmless(self) -> bool:
         attempt = self._on_probation
-        if attempt is None or not self._in_flight.holds(attempt):
+        if attempt is None or not self._in_flight.owes(attempt):
             return True
         return attempt.started is not None and time.monotonic() - attempt.started > PROBATION_SECONDS
