@@ -1,4 +1,4 @@
-"""Tasks that a worker was lost with run one at a time, and the next begins only when nothing can be blamed on the last."""
+"""Tasks that a worker was lost with run one at a time; the next begins when nothing can be blamed on the last."""
 
 from __future__ import annotations
 
