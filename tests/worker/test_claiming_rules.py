@@ -125,6 +125,8 @@ def test_one_task_with_a_loss_runs_at_a_time() -> None:
     assert running == attempts[:1]
     in_flight.settle(attempts[0])
     quarantine.pump()
+    assert running == attempts[:1], "its end is not stored yet"
+    in_flight.written(attempts[:1])
     assert running == attempts[:2]
 
 
