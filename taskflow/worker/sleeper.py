@@ -17,6 +17,7 @@ LINGER_POLL_SECONDS = 0.005
 LINGER_SECONDS = 0.1
 HURRIED_SECONDS = 0.01
 HURRIED_WAKES = 10
+MAX_FOREIGN = 1000
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -69,15 +70,19 @@ class Sleeper:
     def sleep(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
         """Sleep until something wakes us, at most this long; less where a bell was refused.
 
-        Every listener hears of every queue: what is rung for others does not wake us.
+        Every listener hears of every queue: what is rung for others does not wake us. But where there is more of it
+        than can be heard in time, what is rung for us may be far behind.
         """
         end = time.monotonic() + min(seconds, self._limit)
+        foreign = 0
         while True:
             notifications = self._listener.wait(connection, end - time.monotonic())
             ours = [notification for notification in notifications if self._concerns_us(*notification)]
             if any(channel == bells.WAKE for channel, _ in ours):
                 self._count_wake()
-            if ours or not notifications or self._listener.was_woken or time.monotonic() >= end:
+            foreign += len(notifications)
+            awake = self._listener.was_woken or foreign > MAX_FOREIGN or time.monotonic() >= end
+            if ours or not notifications or awake:
                 return ours
 
     def pause(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
