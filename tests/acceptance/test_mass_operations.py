@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.timeout(240)]
 
 TASKS = 4000
 LIVE = "SELECT count(*) FROM taskflow.tasks WHERE state IN ('pending', 'retrying', 'running', 'blocked')"
+# Given up though it lives, and its rows locked by a statement that takes longer than it waits: it tries again.
+UNDERSTANDABLE = {"worker_given_up_by_rescuer", "start_not_recorded"}
 LONGEST_WAIT_SECONDS = 1.5  # a statement that has to wait for another's would take as long as that is held
 
 
@@ -173,7 +175,7 @@ def check_workers_logs(connection, workers) -> None:
             if event["event"] == "completion_refused":
                 assert outcomes.get((event["task_id"], event["attempt"])) == "lost", event
             elif event["level"] == "warning":
-                assert event["event"] == "worker_given_up_by_rescuer", event
+                assert event["event"] in UNDERSTANDABLE, event
 
 
 def test_plain_statements_of_operators_and_of_a_draining_worker_wait_for_nobody_long(

@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from taskflow.cluster import Cluster
 from taskflow.processes import Identity, spawn
 
 SERVER_CONNECTIONS = 3  # fewer than the clients have, so that they change all the time
@@ -55,46 +54,59 @@ def pgbouncer_program() -> str:
     return found
 
 
-@pytest.fixture
-def pooled_dsn(cluster: Cluster, dsn: str, free_port: int, pgbouncer_program: str) -> Iterator[str]:
-    """The test's database through a PgBouncer of its own, which runs as the owner of the server's socket."""
-    to = conninfo.conninfo_to_dict(dsn)
-    owner = cluster.socket_dir.stat()
-    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
-        file, log = Path(directory) / "pgbouncer.ini", Path(directory) / "log"
-        file.write_text(
+class Pooler:
+    """A PgBouncer in front of one database, at `dsn`; it runs as the owner of the server's socket."""
+
+    def __init__(self, program: str, dsn: str, port: int, directory: Path) -> None:
+        to = conninfo.conninfo_to_dict(dsn)
+        self.dsn = conninfo.make_conninfo("", host="127.0.0.1", port=port, dbname=to["dbname"], user=to["user"])
+        self._program = program
+        self._owner = Path(str(to["host"])).stat()
+        self._file, self._log = directory / "pgbouncer.ini", directory / "log"
+        self._file.write_text(
             CONFIGURATION.format(
                 database=to["dbname"],
                 host=to["host"],
                 port=to.get("port", 5432),
                 user=to["user"],
-                listen_port=free_port,
+                listen_port=port,
                 pool_size=SERVER_CONNECTIONS,
             )
         )
-        os.chmod(directory, 0o755)
-        with log.open("wb") as output:
-            identity = Identity(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
-            process = spawn([pgbouncer_program, file], identity=identity, output=output)
-        pooled = conninfo.make_conninfo("", host="127.0.0.1", port=free_port, dbname=to["dbname"], user=to["user"])
-        try:
-            _await_answer(pooled, process, log)
-            yield pooled
-        finally:
-            process.kill()
-            process.wait()
+        self.start()
 
-
-def _await_answer(dsn: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            psycopg.connect(dsn).close()
-            return
-        except psycopg.OperationalError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+    def start(self) -> None:
+        identity = Identity(self._owner.st_uid, self._owner.st_gid) if os.geteuid() == 0 else None
+        with self._log.open("wb") as output:
+            self._process = spawn([self._program, self._file], identity=identity, output=output)
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@pytest.fixture
+def pooler(dsn: str, free_port: int, pgbouncer_program: str) -> Iterator[Pooler]:
+    """A PgBouncer of the test's own."""
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
+        os.chmod(directory, 0o755)
+        started = Pooler(pgbouncer_program, dsn, free_port, Path(directory))
+        try:
+            yield started
+        finally:
+            started.kill()
 
 
 def insert(connection, count: int) -> None:
@@ -106,9 +118,9 @@ def completed(connection) -> int:
 
 
 def test_workers_behind_a_pooler_in_transaction_mode_poll_and_say_so_once(
-    pooled_dsn, connection, start_worker, processes, wait_until
+    pooler, connection, start_worker, wait_until
 ) -> None:
-    workers = [start_worker(pooled_dsn, "--poll-interval", "60") for _ in range(2)]
+    workers = [start_worker(pooler.dsn, "--poll-interval", "60") for _ in range(2)]
     for worker in workers:
         wait_until(lambda worker=worker: "worker_ready" in worker.logs())
 
@@ -136,14 +148,13 @@ def test_workers_behind_a_pooler_in_transaction_mode_poll_and_say_so_once(
 
 
 def test_a_worker_that_loses_its_pooler_polls_again_when_it_is_back_and_repeats_no_warning(
-    pooled_dsn, connection, start_worker, wait_until
+    pooler, connection, start_worker, wait_until
 ) -> None:
-    worker = start_worker(pooled_dsn, "--poll-interval", "60")
+    worker = start_worker(pooler.dsn, "--poll-interval", "60")
     wait_until(lambda: "worker_ready" in worker.logs())
-    connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name LIKE 'taskflow %'"
-    )
+    pooler.kill()
+    wait_until(lambda: any(event["event"] == "database_unavailable" for event in worker.events()))
+    pooler.start()
     insert(connection, 100)
     wait_until(lambda: completed(connection) == 100)
     wait_until(lambda: sum(event["event"] == "worker_ready" for event in worker.events()) > 1)
