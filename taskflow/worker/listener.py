@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -14,6 +15,10 @@ import psycopg
 
 from taskflow.store import bells
 
+FLOOD = 500  # notifications within FLOOD_SECONDS: more than inserts can cause, since they notify only who sleeps
+FLOOD_SECONDS = 0.25
+DEAF_SECONDS = 5.0
+DEAF_POLL_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 86_400.0  # poll() takes no more than 24 days
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -26,6 +31,9 @@ class Listener:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         self._received: deque[tuple[str, str]] = deque()
         self.was_woken = False  # by `wake`, in the last wait
+        self._window = 0.0
+        self._heard = 0
+        self._deaf_until: float | None = None
 
     def wake(self) -> None:
         """End the wait under way, or the next one."""
@@ -36,8 +44,9 @@ class Listener:
         """Receive what is notified on this connection from now on."""
         own = connection.info.backend_pid
         connection.add_notify_handler(
-            lambda notify: None if notify.pid == own else self._received.append((notify.channel, notify.payload))
+            lambda notify: None if notify.pid == own else self._receive(notify.channel, notify.payload)
         )
+        self._heard, self._deaf_until = 0, None
         bells.listen(connection)
 
     def wait(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
@@ -46,6 +55,7 @@ class Listener:
         Raises psycopg.OperationalError if the connection has been closed by the server.
         """
         self.was_woken = False
+        seconds = self._mind_floods(connection, seconds)
         if not self._received:
             socket = connection.fileno()
             readable = _readable([socket, self._reader], seconds)
@@ -76,7 +86,28 @@ class Listener:
         connection.pgconn.consume_input()
         while (notify := connection.pgconn.notifies()) is not None:
             if notify.be_pid != own:
-                self._received.append((notify.relname.decode(), notify.extra.decode()))
+                self._receive(notify.relname.decode(), notify.extra.decode())
+
+    def _receive(self, channel: str, payload: str) -> None:
+        self._heard += 1
+        self._received.append((channel, payload))
+
+    def _mind_floods(self, connection: Connection, seconds: float) -> float:
+        """How long to wait at most. Anybody may notify anything, and the answer to every statement stands behind what
+        was notified before it: so a worker that is flooded stops listening for a while, and polls."""
+        now = time.monotonic()
+        if self._deaf_until is not None and now >= self._deaf_until:
+            bells.listen(connection)
+            self._deaf_until, self._heard, self._window = None, 0, now
+        elif self._deaf_until is None and self._heard > FLOOD:
+            if now - self._window <= FLOOD_SECONDS:
+                connection.execute("UNLISTEN *")
+                self._deaf_until = now + DEAF_SECONDS
+                self._received.clear()
+            self._heard, self._window = 0, now
+        elif now - self._window > FLOOD_SECONDS:
+            self._heard, self._window = 0, now
+        return seconds if self._deaf_until is None else min(seconds, DEAF_POLL_SECONDS)
 
 
 def _readable(descriptors: Sequence[int], seconds: float) -> list[int]:

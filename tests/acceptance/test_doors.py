@@ -454,16 +454,16 @@ def test_forged_notifications_do_a_worker_no_harm(dsn, connection, producer, sta
     def forge() -> None:
         number = 0
         with psycopg.connect(dsn, user=A_PRODUCER, autocommit=True) as forger:
-            while not ended.wait(0.1):
+            while not ended.wait(0.01):
                 number += 1
                 for channel in channels:
                     forger.execute(
-                        "SELECT pg_notify(%s, payload || n) FROM unnest(%s::text[]) payload, generate_series(1, 5) n"
+                        "SELECT pg_notify(%s, payload || n) FROM unnest(%s::text[]) payload, generate_series(1, 50) n"
                         " WHERE length(payload) < 7000 OR n = 1",
                         (channel, [text[: 8000 - 10] + str(number % 7) * (len(text) < 7000) for text in junk]),
                     )
 
-    forgers = [threading.Thread(target=forge) for _ in range(1)]
+    forgers = [threading.Thread(target=forge) for _ in range(2)]
     for thread in forgers:
         thread.start()
     try:
