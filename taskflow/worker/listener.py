@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 
 from taskflow.store import bells
+from taskflow.telemetry import get_logger
 
-FLOOD = 500  # notifications within FLOOD_SECONDS: more than inserts can cause, since they notify only who sleeps
+FLOOD = 500  # notifications within FLOOD_SECONDS; inserts seldom cause as many, since they notify only who sleeps
 FLOOD_SECONDS = 0.25
 DEAF_SECONDS = 5.0
 DEAF_POLL_SECONDS = 0.1
@@ -31,6 +32,7 @@ class Listener:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         self._received: deque[tuple[str, str]] = deque()
         self.was_woken = False  # by `wake`, in the last wait
+        self._log = get_logger("listener")
         self._window = 0.0
         self._heard = 0
         self._deaf_until: float | None = None
@@ -101,6 +103,11 @@ class Listener:
             self._deaf_until, self._heard, self._window = None, 0, now
         elif self._deaf_until is None and self._heard > FLOOD:
             if now - self._window <= FLOOD_SECONDS:
+                self._log.warning(
+                    "notifications_flooded",
+                    heard=self._heard,
+                    next=f"polling every {DEAF_POLL_SECONDS} s for {DEAF_SECONDS} s instead of listening",
+                )
                 connection.execute("UNLISTEN *")
                 self._deaf_until = now + DEAF_SECONDS
                 self._received.clear()

@@ -1,0 +1,68 @@
+"""The listener under a flood: anybody who may connect may notify anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskflow.worker import listener as module
+from taskflow.worker.listener import Listener
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def flood(connection: Connection, count: int) -> None:
+    connection.execute("SELECT pg_notify('taskflow_wake', n::text) FROM generate_series(1, %s) n", (count,))
+
+
+def listens(connection: Connection) -> bool:
+    row = connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def hear_all(listener: Listener, connection: Connection, count: int) -> None:
+    """Wait until this many have arrived: a flood comes in several reads."""
+    heard = 0
+    while heard < count:
+        heard += len(listener.wait(connection, 5))
+
+
+def test_a_flood_ends_the_listening_and_the_waits_are_short_meanwhile(connection: Connection, dsn: str) -> None:
+    listener = Listener()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        listener.attach(connection)
+        flood(other, module.FLOOD + 1)
+        hear_all(listener, connection, module.FLOOD + 1)
+        assert listener.wait(connection, 60) == []  # else this takes a minute
+        assert not listens(connection)
+    listener.close()
+
+
+def test_after_the_flood_it_listens_again(connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEAF_SECONDS", 0.0)
+    listener = Listener()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        listener.attach(connection)
+        flood(other, module.FLOOD + 1)
+        hear_all(listener, connection, module.FLOOD + 1)
+        listener.wait(connection, 0)
+        assert not listens(connection)
+        listener.wait(connection, 0)
+        assert listens(connection)
+        flood(other, 1)
+        assert listener.wait(connection, 5) == [("taskflow_wake", "1")]
+    listener.close()
+
+
+def test_many_notifications_are_no_flood(connection: Connection, dsn: str) -> None:
+    listener = Listener()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        listener.attach(connection)
+        flood(other, module.FLOOD - 1)
+        hear_all(listener, connection, module.FLOOD - 1)
+        listener.wait(connection, 0)
+        assert listens(connection)
+    listener.close()
