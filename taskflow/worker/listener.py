@@ -16,8 +16,8 @@ import psycopg
 from taskflow.store import bells
 from taskflow.telemetry import get_logger
 
-FLOOD = 500  # notifications within FLOOD_SECONDS; inserts seldom cause as many, since they notify only who sleeps
-FLOOD_SECONDS = 0.25
+FLOOD = 500  # notifications at once; inserts seldom cause as many, since they notify only who sleeps
+FLOOD_RATE = 2_000.0  # per second, for long: far less than a busy machine reads, so that it knows a flood as well
 DEAF_SECONDS = 5.0
 DEAF_POLL_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 86_400.0  # poll() takes no more than 24 days
@@ -33,8 +33,9 @@ class Listener:
         self._received: deque[tuple[str, str]] = deque()
         self.was_woken = False  # by `wake`, in the last wait
         self._log = get_logger("listener")
-        self._window = 0.0
         self._heard = 0
+        self._level = 0.0  # of a leaky bucket: what was heard, less FLOOD_RATE a second
+        self._leaked = time.monotonic()
         self._deaf_until: float | None = None
 
     def wake(self) -> None:
@@ -48,7 +49,7 @@ class Listener:
         connection.add_notify_handler(
             lambda notify: None if notify.pid == own else self._receive(notify.channel, notify.payload)
         )
-        self._heard, self._deaf_until = 0, None
+        self._heard, self._level, self._deaf_until = 0, 0.0, None
         bells.listen(connection)
 
     def wait(self, connection: Connection, seconds: float) -> list[tuple[str, str]]:
@@ -98,22 +99,20 @@ class Listener:
         """How long to wait at most. Anybody may notify anything, and the answer to every statement stands behind what
         was notified before it: so a worker that is flooded stops listening for a while, and polls."""
         now = time.monotonic()
-        if self._deaf_until is not None and now >= self._deaf_until:
+        self._level = max(0.0, self._level - FLOOD_RATE * (now - self._leaked)) + self._heard
+        self._heard, self._leaked = 0, now
+        if self._deaf_until is None and self._level > FLOOD:
+            self._log.info(
+                "notifications_flooded",
+                heard=round(self._level),
+                next=f"polling every {DEAF_POLL_SECONDS} s for {DEAF_SECONDS} s instead of listening",
+            )
+            connection.execute("UNLISTEN *")
+            self._deaf_until = now + DEAF_SECONDS
+            self._received.clear()
+        elif self._deaf_until is not None and now >= self._deaf_until:
+            self._heard, self._level, self._deaf_until = 0, 0.0, None
             bells.listen(connection)
-            self._deaf_until, self._heard, self._window = None, 0, now
-        elif self._deaf_until is None and self._heard > FLOOD:
-            if now - self._window <= FLOOD_SECONDS:
-                self._log.warning(
-                    "notifications_flooded",
-                    heard=self._heard,
-                    next=f"polling every {DEAF_POLL_SECONDS} s for {DEAF_SECONDS} s instead of listening",
-                )
-                connection.execute("UNLISTEN *")
-                self._deaf_until = now + DEAF_SECONDS
-                self._received.clear()
-            self._heard, self._window = 0, now
-        elif now - self._window > FLOOD_SECONDS:
-            self._heard, self._window = 0, now
         return seconds if self._deaf_until is None else min(seconds, DEAF_POLL_SECONDS)
 
 

@@ -66,3 +66,36 @@ def test_many_notifications_are_no_flood(connection: Connection, dsn: str) -> No
         listener.wait(connection, 0)
         assert listens(connection)
     listener.close()
+
+
+def test_a_slow_reader_knows_a_flood_as_well(connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes seconds over what it is sent: it is a flood nevertheless."""
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    listener = Listener()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        listener.attach(connection)
+        for _ in range(2):
+            flood(other, 8000)
+            connection.execute("SELECT 1")  # its answer stands behind them
+            now[0] += 3.0
+            listener.wait(connection, 0)
+        assert not listens(connection)
+    listener.close()
+
+
+def test_many_notifications_over_a_long_time_are_no_flood(
+    connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    listener = Listener()
+    with psycopg.connect(dsn, autocommit=True) as other:
+        listener.attach(connection)
+        for _ in range(20):
+            flood(other, module.FLOOD - 1)
+            hear_all(listener, connection, module.FLOOD - 1)
+            now[0] += 0.25
+        listener.wait(connection, 0)
+        assert listens(connection)
+    listener.close()
