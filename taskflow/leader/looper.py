@@ -80,6 +80,7 @@ class Looper:
         self._stopping = threading.Event()
         self._connection: Connection | None = None
         self._failures = 0
+        self._farewell = ""  # what the server said when it closed the connection
         self._thread = threading.Thread(target=self._run, name=f"taskflow {name}", daemon=True)
 
     def start(self) -> None:
@@ -111,8 +112,10 @@ class Looper:
 
     def _session(self) -> float:
         """One connection from its beginning to its end. Returns how many seconds to wait before the next."""
+        self._farewell = ""
         try:
             with connect(self._dsn, name=self._name, prepare_threshold=None) as connection:
+                connection.add_notice_handler(self._note_farewell)
                 self._connection = connection
                 self._take_turns(connection)
             return 0.0
@@ -124,10 +127,22 @@ class Looper:
                 return 0.0
             self._failures += 1
             delay = _backoff(self._failures, MOST_RECONNECT_SECONDS)
-            _log_failure("leader_interrupted", error, connection=self._name, retry_in_seconds=round(delay, 1))
+            _log_failure(
+                "leader_interrupted",
+                error,
+                farewell=self._farewell,
+                connection=self._name,
+                retry_in_seconds=round(delay, 1),
+            )
             return delay
         finally:
             self._connection = None
+
+    def _note_farewell(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        """A reason that arrives just before a statement is sent is a notice to libpq, and the statement's error is
+        merely that the server has gone."""
+        if diagnostic.severity_nonlocalized == "FATAL":
+            self._farewell = diagnostic.message_primary or ""
 
     def _take_turns(self, connection: Connection) -> None:
         for loop in self._loops:
@@ -167,9 +182,11 @@ def _backoff(failures: int, most: float) -> float:
     return float(min(most, 0.5 * 2 ** min(failures - 1, 20)) * random.uniform(0.75, 1.0))
 
 
-def _log_failure(event: str, error: Exception, **fields: Any) -> None:
+def _log_failure(event: str, error: Exception, *, farewell: str = "", **fields: Any) -> None:
     """Log with the reason; with the traceback only what is not explained by the database's own words."""
     cause = error.__cause__ if isinstance(error, Fatal) and isinstance(error.__cause__, Exception) else error
     expected = isinstance(cause, psycopg.Error | TaskflowError)
     reason = str(cause).strip() or type(cause).__name__
+    if farewell not in reason:
+        reason = f"{farewell}; {reason}"
     log.warning(event, reason=reason, exc_info=None if expected else cause, **fields)

@@ -96,6 +96,23 @@ def test_a_lost_connection_is_replaced_and_every_loop_begins_anew(run: Runner, d
     wait_until(lambda: first.begun == 2 and second.begun == 2 and len(set(pids)) == 2)
 
 
+def test_why_the_server_closed_the_connection_is_logged_also_when_it_was_said_between_two_statements(
+    run: Runner, database: Database
+) -> None:
+    def work(connection: Connection) -> float:
+        database.one("SELECT pg_terminate_backend(%s, 5000)", connection.info.backend_pid)
+        connection.pgconn.consume_input()
+        connection.pgconn.notifies()  # has what was read looked at: a notice, since nothing is asked for
+        connection.execute("SELECT 1")
+        return 0.01
+
+    with capture_logs() as logs:
+        run(Recorder("unlucky", work))
+        wait_until(lambda: any(item["event"] == "leader_interrupted" for item in logs))
+    reason = next(item["reason"] for item in logs if item["event"] == "leader_interrupted")
+    assert reason.startswith("terminating connection due to administrator command; ")
+
+
 def test_a_server_that_has_become_read_only_is_left(run: Runner, database: Database) -> None:
     def write(connection: Connection) -> float:
         if loop.rounds == 1:
