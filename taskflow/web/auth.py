@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import current_app, g, request
 
@@ -20,7 +20,6 @@ SCOPES = frozenset({"read", "enqueue", "operate", "admin"})
 CHALLENGE = 'Bearer realm="taskflow"'
 # Whatever is below these is nobody's business without a key, whether there is such a path or not.
 PROTECTED = ("/api/", "/admin/")
-View = TypeVar("View", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +28,52 @@ class Principal:
 
     name: str
     scopes: frozenset[str]
+    queues: frozenset[str] | None = None  # None: every queue
+    shows_secrets: bool = True
 
     @property
     def sees_secrets(self) -> bool:
         """Whether values under keys like `password` are shown to them."""
-        return "admin" in self.scopes
+        return self.shows_secrets and "admin" in self.scopes
+
+    def has(self, scope: str) -> bool:
+        """Whether they may do what needs `scope`; admin may do everything."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    def sees(self, queue: str) -> bool:
+        """Whether what lies in `queue` exists for them."""
+        return self.queues is None or queue in self.queues
 
 
 # With auth off everything is open; but nobody has shown a key, so secrets stay hidden.
-ANYBODY = Principal("anybody", SCOPES - {"admin"})
+ANYBODY = Principal("anybody", SCOPES, shows_secrets=False)
 ADMIN = Principal("admin", SCOPES)
 
 
-def public(view: View) -> View:
-    """Mark a view as open without a key."""
-    view.is_public = True  # type: ignore[attr-defined]
-    return view
+def principal() -> Principal:
+    """Whose the request under way is."""
+    found = g.principal
+    assert isinstance(found, Principal)
+    return found
+
+
+def require(scope: str) -> None:
+    """Raises `Problem` 403 unless the request under way may do what needs `scope`."""
+    if not principal().has(scope):
+        raise Problem("forbidden", f"This key lacks the scope {scope!r}.")
+
+
+def require_queue(name: str) -> None:
+    """Raises `Problem` 403 unless the request under way may put something into the queue. What lies in others is not
+    found by who may not see it; but where a client names the queue itself, it is told why it may not."""
+    if not principal().sees(name):
+        raise Problem("queue_not_allowed", f"This key is limited to other queues than {name!r}.")
+
+
+def is_open(view: Callable[..., Any]) -> bool:
+    """Whether a view was declared as open without a key."""
+    declared = getattr(view, "operation", None)
+    return declared is not None and declared.scope is None
 
 
 class Authentication:
@@ -70,7 +99,7 @@ class Authentication:
         if request.url_rule is None:
             return not request.path.startswith(PROTECTED)
         view = current_app.view_functions[request.url_rule.endpoint]
-        return getattr(view, "is_public", False) or (self._metrics_open and request.path == "/metrics")
+        return is_open(view) or (self._metrics_open and request.path == "/metrics")
 
     def _principal(self) -> Principal:
         key = _key_of_request()

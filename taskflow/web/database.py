@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.types.json import set_json_dumps, set_json_loads
-from sqlalchemy import Engine, Executable, Row, create_engine, event, exc
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, exc
 
 from taskflow.errors import DatabaseUnavailable
 from taskflow.settings import Settings
@@ -53,6 +53,14 @@ class Database:
         """Run a statement that writes, once: whether it was done is not known when the connection is lost."""
         with _errors_translated():
             return self._run(statement, parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection for several statements that are to be done together or not at all."""
+        with _errors_translated(), self.engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from flask import request
+from pydantic import BaseModel, ValidationError
 
 from taskflow.errors import FieldProblem, TaskNotFound
 from taskflow.web.bodies import shorten
@@ -12,7 +15,7 @@ from taskflow.web.problems import Problem
 
 LARGEST_ID = 2**63 - 1
 DIGITS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-WAIT_SECONDS = range(1, 26)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def task_id(text: str) -> int:
@@ -22,23 +25,46 @@ def task_id(text: str) -> int:
     raise TaskNotFound(shorten(text.encode("ascii", "backslashreplace").decode())[:100])
 
 
-def only(*known: str) -> None:
-    """Raises `Problem` 422 for a query parameter that is not among `known`, or is given twice."""
-    problems = [
-        _problem(name, "unknown_field", "there is no such parameter") for name in request.args if name not in known
-    ]
-    problems += [_problem(name, "duplicate", "is given twice") for name in known if len(request.args.getlist(name)) > 1]
+def read(model: type[Model]) -> Model:
+    """The query string of the request under way as `model`. Raises `Problem` 422 for everything that is wrong."""
+    given: dict[str, Any] = {}
+    problems: list[FieldProblem] = []
+    for name, values in request.args.lists():
+        field, _, key = name.partition("[")
+        if key.endswith("]") and _is(model, field, dict):
+            given.setdefault(field, {})[key[:-1]] = values[-1]
+        elif _is(model, name, list):
+            given[name] = values
+        elif len(values) > 1:
+            problems.append(_problem(name, "duplicate", "is given twice"))
+        else:
+            given[name] = values[0]
+        if any("\x00" in text for text in (name, *values)):
+            problems.append(_problem(name, "nul_character", "contains the character U+0000"))
+    try:
+        found = model.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        problems += [_problem_of(model, item) for item in wrong]
     _raise(problems)
+    return found
 
 
-def wait_seconds() -> int | None:
-    """`?wait=`, 1 to 25 seconds; None if it is not given. Raises `Problem` 422."""
-    text = request.args.get("wait")
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or int(text) not in WAIT_SECONDS:
-        _raise([_problem("wait", "out_of_range", "must be a whole number of seconds from 1 to 25")])
-    return int(text)
+def _problem_of(model: type[BaseModel], item: Any) -> FieldProblem:
+    name = str(item["loc"][0]) if item["loc"] else ""
+    if item["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) or "none at all"
+        return _problem(name, "unknown_field", f"there is no such parameter here; there are: {known}")
+    return _problem(name, item["type"], shorten(item["msg"]))
+
+
+def _is(model: type[BaseModel], name: str, kind: type) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and kind in (get_origin(part) or part for part in _parts(field.annotation))
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _problem(name: str, code: str, detail: str) -> FieldProblem:

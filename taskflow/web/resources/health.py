@@ -10,8 +10,9 @@ from flask import Blueprint, Response
 from sqlalchemy import text
 
 from taskflow.errors import TaskflowError
-from taskflow.web.auth import public
 from taskflow.web.encoding import answer
+from taskflow.web.models.health import Health, Status
+from taskflow.web.operation import operation
 from taskflow.web.problems import RETRY_AFTER_SECONDS
 from taskflow.web.services import services
 
@@ -22,7 +23,7 @@ blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/live")
-@public
+@operation(None, {200: Status})
 def live() -> Response:
     """200 while the process serves; whatever else is broken, a restart would not mend it."""
     return answer({"status": "alive", "time": datetime.now(UTC)})
@@ -31,7 +32,7 @@ def live() -> Response:
 @blueprint.get("/health")
 @blueprint.get("/api/v1/health")
 @blueprint.get("/admin/health")
-@public
+@operation(None, {200: Health, 503: Health})
 def health() -> Response:
     """200 while PostgreSQL answers, 503 otherwise."""
     body = {"version": _version(), "time": datetime.now(UTC)}
@@ -43,7 +44,7 @@ def health() -> Response:
 
 
 @blueprint.get("/ready")
-@public
+@operation(None, {200: Status, 503: Status})
 def ready() -> Response:
     """200 if this process should be sent requests: it is not shutting down, and the schema is one it can work with."""
     problem = "the server is shutting down" if services().closing.is_set() else services().readiness.problem()

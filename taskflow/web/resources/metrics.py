@@ -5,12 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from taskflow.web.http_metrics import exposition
+from taskflow.web.operation import operation
 from taskflow.web.services import services
 
 blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
+@operation("read", {200: None})
 def metrics() -> Response:
     """HTTP requests of this server, and the gauges of the database."""
     shared = services()

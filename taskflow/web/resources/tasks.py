@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
@@ -12,9 +11,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from taskflow.errors import FieldProblem, TaskNotFound, WrongState
 from taskflow.schema import Time, task_executions, task_list
 from taskflow.tasks.task import FINISHED_STATES
-from taskflow.web import bodies, params
+from taskflow.web import params
+from taskflow.web.auth import principal, require_queue
+from taskflow.web.conditional import tagged
 from taskflow.web.encoding import answer, encode, utc
-from taskflow.web.models import Nothing, RetryBody, TaskBody
+from taskflow.web.models.tasks import CreatedTask, Executions, RetryBody, Task, TaskBody, TaskQuery
+from taskflow.web.operation import operation
 from taskflow.web.problems import Problem
 from taskflow.web.representation import execution_body, task_body
 from taskflow.web.services import redaction_for_caller, services
@@ -61,10 +63,19 @@ blueprint = Blueprint("tasks", __name__)
 
 
 @blueprint.post("")
-def create() -> Response:
-    """201 with the task; 200 and `created: false` where a live one has the unique key."""
-    params.only()
-    body = bodies.read(TaskBody)
+@operation(
+    "enqueue",
+    {201: CreatedTask, 200: CreatedTask},
+    body=TaskBody,
+    errors=("invalid_payload", "invalid_task", "unknown_type", "unique_conflict", "queue_not_allowed"),
+    idempotent=True,
+)
+def create(body: TaskBody) -> Response:
+    """Create a task
+
+    200 and `created: false` where a live one has the unique key.
+    """
+    require_queue(body.queue or "default")
     _check_size(body.payload)
     shared = services()
     shared.types.check(body.type, body.payload)
@@ -88,23 +99,27 @@ def create() -> Response:
 
 
 @blueprint.get("/<task_id>")
-def show(task_id: str) -> Response:
-    """The task; `?wait=` holds the answer until it has ended."""
-    params.only("wait")
+@operation("read", {200: Task}, query=TaskQuery, errors=("task_not_found", "too_many_waiting"))
+def show(task_id: str, query: TaskQuery) -> Response:
+    """A task
+
+    `?wait=` holds the answer until it has ended, or the time is up.
+    """
     number = params.task_id(task_id)
-    seconds = params.wait_seconds()
     row = _read(number)
-    if seconds is not None and row["state"] not in FINISHED_STATES:
-        services().waiting.wait(number, seconds)
+    if query.wait is not None and row["state"] not in FINISHED_STATES:
+        services().waiting.wait(number, query.wait)
         row = _read(number)
     return _tagged(row)
 
 
 @blueprint.get("/<task_id>/executions")
+@operation("read", {200: Executions}, errors=("task_not_found",))
 def executions(task_id: str) -> Response:
-    """Its attempts in order, the one under way included."""
-    params.only()
+    """The attempts of a task in order, the one under way included"""
     number = params.task_id(task_id)
+    if principal().queues is not None:
+        _read(number)  # whether it exists for them
     rows = services().database.fetch(EXECUTIONS, {"id": number})
     if not rows:
         _read(number)  # no attempt yet, or no such task
@@ -114,11 +129,15 @@ def executions(task_id: str) -> Response:
 
 
 @blueprint.post("/<task_id>/cancel")
+@operation("operate", {200: Task, 202: Task}, errors=("task_not_found", "wrong_state"))
 def cancel(task_id: str) -> Response:
-    """200 cancelled, 202 its worker has been asked to stop, 409 it has ended otherwise."""
-    params.only()
+    """Cancel a task
+
+    200: it is cancelled. 202: its worker has been asked to stop. 409: it has ended otherwise.
+    """
     number = params.task_id(task_id)
-    bodies.read(Nothing)
+    if principal().queues is not None:
+        _read(number)
     state = services().database.call(CANCEL, {"id": number})[0][0]
     match state:
         case None:
@@ -132,12 +151,20 @@ def cancel(task_id: str) -> Response:
 
 
 @blueprint.post("/<task_id>/retry")
-def retry(task_id: str) -> Response:
-    """An ended task becomes pending again, with what the body changes about it."""
-    params.only()
+@operation(
+    "operate",
+    {200: Task},
+    body=RetryBody,
+    errors=("task_not_found", "wrong_state", "unique_conflict", "invalid_payload", "unknown_type", "queue_not_allowed"),
+)
+def retry(task_id: str, body: RetryBody) -> Response:
+    """Make an ended task pending again, with what the body changes about it"""
     number = params.task_id(task_id)
-    body = bodies.read(RetryBody)
     shared = services()
+    if principal().queues is not None:
+        _read(number)
+    if body.queue is not None:
+        require_queue(body.queue)
     if body.payload is not None:
         _check_size(body.payload)
         shared.types.check(_read(number)["type"], body.payload)
@@ -151,22 +178,13 @@ def retry(task_id: str) -> Response:
 
 def _read(number: int) -> dict[str, Any]:
     rows = services().database.fetch(READ, {"id": number})
-    if not rows:
+    if not rows or not principal().sees(rows[0].queue):
         raise TaskNotFound(number)
     return rows[0]._asdict()
 
 
 def _tagged(row: dict[str, Any], status: int = 200) -> Response:
-    """The task with its ETag: the version, which a change names, and a digest, since the shown state changes with the
-    time and the limits with the queue, without a new version."""
-    body = encode(task_body(row, redaction_for_caller()))
-    response = Response(body, status, mimetype="application/json")
-    digest = hashlib.blake2b(body, digest_size=6).hexdigest()
-    response.set_etag(f"{row['version']}-{digest}")
-    response.headers["Cache-Control"] = "private, no-cache"
-    if request.method in ("GET", "HEAD"):
-        response.make_conditional(request)
-    return response
+    return tagged(task_body(row, redaction_for_caller()), row["version"], status)
 
 
 def _check_size(payload: dict[str, Any]) -> None:

@@ -1,93 +1,29 @@
-"""What requests may contain. Strict: a string is no number, and a field that is not here is refused."""
+"""What requests about tasks may contain."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from taskflow.tasks.task import Priority
-
-MONTH_SECONDS = 2_592_000
-CENTURY_SECONDS = 3_155_760_000
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-LATEST = datetime(2199, 12, 31, tzinfo=UTC)
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _priority(value: Any) -> Any:
-    if isinstance(value, str) and value.upper() in Priority.__members__:
-        return int(Priority[value.upper()])
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3:
-        return value
-    if value is None:
-        return None
-    raise PydanticCustomError("priority", "must be 0 to 3, or one of low, normal, high, critical")
-
-
-def _time(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, str) and RFC3339.fullmatch(value):
-        try:
-            # fromisoformat() reads microseconds: what is finer is cut.
-            time = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value.upper())).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise PydanticCustomError("time", "is no date and time that exists") from None
-        if time > LATEST:
-            raise PydanticCustomError("time", "must be before the year 2200")
-        return time
-    raise PydanticCustomError("time", "must be an RFC 3339 time with a zone, such as 2030-01-31T09:30:00Z")
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-PriorityField = Annotated[
-    int | None,
-    BeforeValidator(_priority),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": 3},
-                {"type": "string", "enum": [p.name.lower() for p in Priority]},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-TimeField = Annotated[
-    datetime | None,
-    BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
-]
-QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
-Key = Annotated[str, Field(min_length=1, max_length=500)]
-Delay = Annotated[float, Field(ge=0, le=MONTH_SECONDS)]
-Object = dict[str, Any]
-
-
-class Body(BaseModel):
-    """The root of all requests."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Nothing(Body):
-    """A request that takes no fields."""
+from taskflow.web.models.base import (
+    CENTURY_SECONDS,
+    EARLIEST,
+    MONTH_SECONDS,
+    Answer,
+    Body,
+    Delay,
+    Key,
+    Object,
+    Older,
+    PriorityField,
+    Query,
+    QueueName,
+    TimeField,
+    lower,
+)
 
 
 class TaskBody(Body):
@@ -101,7 +37,7 @@ class TaskBody(Body):
     delay: float | None = Field(None, ge=0, le=CENTURY_SECONDS)
     max_retries: int | None = Field(None, ge=0, le=999)
     max_attempts: int | None = Field(None, ge=1, le=1000)
-    retry_strategy: Annotated[Literal["fixed", "linear", "exponential"] | None, BeforeValidator(_lower)] = None
+    retry_strategy: Annotated[Literal["fixed", "linear", "exponential"] | None, BeforeValidator(lower)] = None
     retry_delay: Delay | None = None
     max_retry_delay: Delay | None = None
     timeout: float | None = Field(None, gt=0, le=MONTH_SECONDS)
@@ -181,3 +117,78 @@ class RetryBody(Body):
         run_at = self.scheduled_at if self.scheduled_at and self.scheduled_at >= EARLIEST else None
         given: Object = {"payload": self.payload, "queue": self.queue, "priority": self.priority, "run_at": run_at}
         return {name: value for name, value in given.items() if value is not None}
+
+
+class TaskQuery(Query):
+    """GET /tasks/{id}."""
+
+    wait: int | None = Field(None, ge=1, le=25, description="seconds to hold the answer, until the task ends")
+
+
+class Task(Answer):
+    """A task, as every endpoint answers it."""
+
+    id: str
+    type: str
+    queue: str
+    payload: Any
+    priority: str
+    priority_value: int
+    state: Literal[
+        "pending", "scheduled", "blocked", "retrying", "running", "completed", "failed", "cancelled", "dead_letter"
+    ]
+    attempt: int
+    failures: int
+    max_attempts: int
+    max_retries: int
+    timeout: float
+    progress: int | None
+    progress_message: str | None
+    result: Any
+    error: str | None
+    metadata: Any
+    tags: list[str]
+    unique_key: str | None
+    concurrency_key: str | None
+    worker_id: str | None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    scheduled_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    next_retry_at: datetime | None
+    cancel_requested: bool
+    schedule_id: str | None
+    version: int
+    task_id: str = Older("id")
+    job_id: str = Older("id")
+    status: str = Older("state")
+    attempts: int = Older("attempt")
+
+
+class CreatedTask(Task):
+    """POST /tasks."""
+
+    created: bool
+
+
+class Execution(Answer):
+    """An attempt of a task."""
+
+    attempt: int
+    status: Literal["started", "succeeded", "failed", "timed_out", "lost", "cancelled", "snoozed"]
+    worker_id: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    duration_ms: float | None
+    error: str | None
+    traceback: str | None
+    logs: list[Any]
+
+
+class Executions(Answer):
+    """GET /tasks/{id}/executions."""
+
+    executions: list[Execution]
+    count: int

@@ -1,0 +1,1 @@
+"""What requests may contain and what answers contain: a module a resource."""
