@@ -43,6 +43,8 @@ class Operation:
     max_body_bytes: int | None = None  # None: as for all
     reads_body: bool = True  # False: the view reads it, for instance as a stream; `body` then only documents it
     idempotent: bool = False  # a creating POST: takes Idempotency-Key
+    produces: str | None = None  # media type of an answer that is no JSON (its model is None)
+    also_takes: tuple[str, ...] = ()  # media types of bodies beside JSON
 
 
 def operation(

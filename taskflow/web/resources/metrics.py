@@ -12,7 +12,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
-@operation("read", {200: None})
+@operation("read", {200: None}, produces="text/plain")
 def metrics() -> Response:
     """HTTP requests of this server, and the gauges of the database."""
     shared = services()
