@@ -7,6 +7,8 @@
     ├── RegistrationError       a handler or a task type is declared wrongly
     ├── InvalidTask             a task that cannot be stored as given
     │   └── InvalidPayload      its payload does not fit the type's model
+    ├── InvalidFilter           a filter that cannot be read, or names what there is not
+    │   └── FilterTooBroad      it would read all history
     ├── TaskNotFound            no task has that id (or the caller may not see it)
     ├── WrongState              the task's state does not allow this
     │   └── UniqueConflict      another live task has the same type and unique_key
@@ -68,6 +70,18 @@ class InvalidPayload(InvalidTask):
     def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+
+class InvalidFilter(TaskflowError):
+    """A filter cannot be read; `position` is the character, counted from 1, at which that shows, if at any."""
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message if position is None else f"{message} (at character {position} of the filter)")
+        self.position = position
+
+
+class FilterTooBroad(InvalidFilter):
+    """The filter asks for the content of tasks and would have to read all history for it."""
 
 
 class TaskNotFound(TaskflowError):
