@@ -117,8 +117,9 @@ def test_each_condition_finds_the_task_that_fits_and_leaves_the_other(
         "error:nothing,timeout", "worker:3", "worker_id:3", "tag:red", "tags:green,blue", "unique_key:u-1",
         'concurrency_key:"k,1"', "schedule:4", "attempt:2", "attempt:>1", "failures:1..3", f"id:{wanted}",
         f"id:{wanted}..", f"id:..5,{wanted},99 worker:3", f"id:>={wanted}", "created:<1h", "created:..1h",
-        "updated:10m..1h", "updated:>29m", "started:<1h", "scheduled:<3h scheduled:>0s", "scheduled:>1h", "scheduled:1h..3h",
-        "created:>2020-01-01", "created:2020-01-01.. worker:3", "created_by:postgres worker:3", "",
+        "updated:10m..1h", "updated:>29m", "started:<1h", "scheduled:<3h scheduled:>0s", "scheduled:>1h",
+        "scheduled:1h..3h", "created:>2020-01-01 worker:3", "created:2020-01-01.. worker:3",
+        "created_by:postgres worker:3", "",
     ]  # fmt: skip
     for text in conditions:
         ids = found(connection, text, relation)
