@@ -1,0 +1,45 @@
+"""JSON schemas of the models, all from one run of pydantic, so that equal names cannot meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+REFERENCE = "#/components/schemas/{model}"
+Schema = dict[str, Any]
+
+
+class Schemas:
+    """The schemas of some models. `definitions` is what the document has under components/schemas."""
+
+    def __init__(self, models: Iterable[type[BaseModel]]) -> None:
+        # In the mode of validation, since a field with a default may be absent from an answer.
+        mode: JsonSchemaMode = "validation"
+        wanted = [(model, mode) for model in dict.fromkeys(models)]
+        references, root = models_json_schema(wanted, ref_template=REFERENCE)
+        self._references = {model: schema for (model, _), schema in references.items()}
+        self.definitions: dict[str, Schema] = root.get("$defs", {})
+
+    def of(self, model: type[BaseModel]) -> Schema:
+        """The reference to the schema of `model`."""
+        return dict(self._references[model])
+
+    def inline(self, model: type[BaseModel]) -> Schema:
+        """The schema of `model` itself."""
+        return self.resolve(self.of(model))
+
+    def resolve(self, schema: Schema) -> Schema:
+        """What `schema` refers to, or `schema` if it refers to nothing."""
+        return self.definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def without_null(schema: Schema) -> Schema:
+    """`schema` of a thing that is left out instead of being null, such as a query parameter."""
+    rest = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+    if "anyOf" in rest:
+        choices = [choice for choice in rest.pop("anyOf") if choice != {"type": "null"}]
+        rest |= choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return rest
