@@ -14,17 +14,20 @@ from flask.testing import FlaskClient
 from taskflow.settings import load
 from taskflow.web import create_app
 from taskflow.web.services import EXTENSION
+from tests.web.answers import CheckingClient
 
 ADMIN_KEY = "admin-key-of-the-tests"
 
 
 @pytest.fixture
 def make_app(dsn: str) -> Iterator[Callable[..., Flask]]:
-    """`make_app(**settings)`: an application over this test's database, closed at the end."""
+    """`make_app(**settings)`: an application over this test's database, closed at the end. Its test clients hold every
+    answer to what the OpenAPI document promises."""
     made: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
         app = create_app(load(**{"database_url": dsn, "auth": "off", **settings}))
+        app.test_client_class = CheckingClient
         made.append(app)
         return app
 

@@ -23,7 +23,8 @@ class Endpoint:
     """One method of one address. `arguments`: what the path holds, name → converter, in order."""
 
     method: str
-    path: str
+    rule: str  # the address as Flask writes it
+    path: str  # and as OpenAPI does
     tag: str
     name: str  # unique: the operationId
     arguments: tuple[tuple[str, str], ...]
@@ -61,6 +62,7 @@ def _endpoint(rule: Rule, method: str, view: Callable[..., Any], declared: Opera
     tag, _, function = rule.endpoint.rpartition(".")
     return Endpoint(
         method=method,
+        rule=rule.rule,
         path=ARGUMENT.sub(r"{\1}", rule.rule),
         tag=tag,
         name=function if function == tag else f"{tag}_{function}",
