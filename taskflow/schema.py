@@ -107,6 +107,7 @@ def _task_columns() -> list[Column[Any]]:
         Column("progress_message", Text),
         Column("result", JSONB),
         Column("error", Text),
+        Column("fingerprint", Text),
     ]
 
 
@@ -298,6 +299,7 @@ api_keys = Table(
     Column("last_used_at", Time),
     Column("revoked_at", Time),
     _set("created_at", Time),
+    _set("from_environment", Boolean),
 )
 
 idempotency_keys = Table(
@@ -331,7 +333,19 @@ task_stats = Table(
     _set("count", BigInteger),
     _set("duration_seconds", Double),
     _set("duration_buckets", ARRAY(BigInteger)),
+    Column("last_finished_at", Time),
 )
+
+task_ends = Table(
+    "task_ends",
+    metadata,
+    _key("minute", Time),
+    _key("queue", Text),
+    _key("state", task_state),
+    _set("count", BigInteger),
+)
+
+task_removals = Table("task_removals", metadata, _set("minute", Time), _set("queue", Text), _set("state", task_state))
 
 audit_log = Table(
     "audit_log",

@@ -40,7 +40,18 @@ PRODUCER_COLUMNS = (
     "metadata",
     "tags",
 )
-API_KEY_COLUMNS = ("id", "name", "prefix", "scopes", "queues", "expires_at", "last_used_at", "revoked_at", "created_at")
+API_KEY_COLUMNS = (
+    "id",
+    "name",
+    "prefix",
+    "scopes",
+    "queues",
+    "expires_at",
+    "last_used_at",
+    "revoked_at",
+    "created_at",
+    "from_environment",
+)
 
 READ: Mapping[str, Columns] = {"SELECT": EVERY_COLUMN}
 WRITE: Mapping[str, Columns] = dict.fromkeys(("SELECT", "INSERT", "UPDATE", "DELETE"), EVERY_COLUMN)
@@ -57,6 +68,7 @@ WORKER_FUNCTIONS = (
     "register_types",
     "deregister_worker",
     "heartbeat",
+    "set_worker_state",
     "claim_tasks",
     "complete_tasks",
     "mark_started",
@@ -116,7 +128,7 @@ LOOK_UP_FUNCTIONS = (
 )
 READER_FUNCTIONS = (*SCHEMA_FUNCTIONS, *LOOK_UP_FUNCTIONS, "duration_bounds", "duration_bucket")
 
-ROLES = (
+OF_PEOPLE_AND_PROGRAMS = (
     Role(
         name="taskflow_producer",
         purpose="creates tasks, and sees and cancels its own",
@@ -154,9 +166,23 @@ ROLES = (
             "workers": {"SELECT": EVERY_COLUMN, "UPDATE": ("state",)},
             "audit_log": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN},
         },
-        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring"),
+        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring", "set_worker_state"),
     ),
 )
+
+OPERATOR = OF_PEOPLE_AND_PROGRAMS[-1]
+# Apart from the operator's: who can read hashes and add keys can do everything by the API.
+SERVER = Role(
+    name="taskflow_server",
+    purpose="is the REST API: an operator that also keeps the API keys and the answers of Idempotency-Key",
+    tables={
+        **OPERATOR.tables,
+        "api_keys": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN, "UPDATE": ("last_used_at", "revoked_at")},
+        "idempotency_keys": WRITE,
+    },
+    functions=(*OPERATOR.functions, "begin_request"),
+)
+ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 
 # Called only by other functions, with the rights of the schema's owner, or by triggers.
 INTERNAL_FUNCTIONS = (

@@ -114,7 +114,7 @@ class TestList:
         assert grants.problems(connection) == []
 
     def test_the_printed_statements_give_everything_and_can_be_repeated(self, connection):
-        connection.execute("DROP OWNED BY taskflow_producer, taskflow_worker, taskflow_reader, taskflow_operator")
+        connection.execute(f"DROP OWNED BY {', '.join(ROLE_NAMES)}")
         assert grants.problems(connection) != []
 
         for _ in range(2):

@@ -1,0 +1,63 @@
+"""What the REST API needs beside the tables of the engine.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+# The key that TASKFLOW_ADMIN_KEY gives is known again, so that a new value of the variable takes the old one's place.
+KEYS = """
+ALTER TABLE taskflow.api_keys ADD COLUMN from_environment boolean NOT NULL DEFAULT false;
+CREATE INDEX audit_log_target ON taskflow.audit_log (target, id);
+CREATE INDEX audit_log_actor ON taskflow.audit_log (actor, id);
+"""
+
+# Figures of what has ended, without a scan of history: how many tasks ended in each minute, counted by the leader, and
+# those that have left since (retried, removed), noted by a trigger; see roll_up_endings.
+FIGURES = """
+ALTER TABLE taskflow.task_stats ADD COLUMN last_finished_at timestamptz;
+CREATE TABLE taskflow.task_ends (
+    minute timestamptz NOT NULL,          -- or the beginning of a day, for those that are past
+    queue  text NOT NULL,
+    state  taskflow.task_state NOT NULL,
+    count  bigint NOT NULL,
+    PRIMARY KEY (minute, queue, state)
+);
+CREATE TABLE taskflow.task_removals (
+    minute timestamptz NOT NULL,
+    queue  text NOT NULL,
+    state  taskflow.task_state NOT NULL
+);
+CREATE INDEX tasks_ended_finished ON taskflow.tasks_ended USING brin (finished_at)
+    WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX tasks_completed_finished ON taskflow.tasks_completed USING brin (finished_at)
+    WITH (pages_per_range = 32, autosummarize = on);
+-- The few waiting tasks whose state the index tasks_claim does not tell.
+CREATE INDEX tasks_held_back ON taskflow.tasks_live (queue, priority, state, run_at) WHERE state IN ('retrying', 'blocked');
+"""
+
+# Dead letters: found by age, queue and type, and grouped by what they died of.
+DEAD_LETTERS = """
+ALTER TABLE taskflow.tasks ADD COLUMN fingerprint text;
+CREATE INDEX tasks_dead_added ON taskflow.tasks_dead (finished_at, id);
+CREATE INDEX tasks_dead_queue ON taskflow.tasks_dead (queue, finished_at, id);
+CREATE INDEX tasks_dead_type ON taskflow.tasks_dead (type, finished_at, id);
+CREATE INDEX tasks_dead_groups ON taskflow.tasks_dead (fingerprint, type, finished_at, id, queue);
+"""
+
+
+def upgrade() -> None:
+    """Only additions: programs of the revision before go on."""
+    for part in (KEYS, FIGURES, DEAD_LETTERS):
+        op.execute(part)
+
+
+def downgrade() -> None:
+    """Going back is done by restoring a backup."""
+    raise NotImplementedError("taskflow does not downgrade: restore a backup taken before the migration")
