@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     processes: int = Field(1, ge=1, le=256)
     poll_interval: Seconds = 5.0
     prefetch_seconds: float = Field(0.075, ge=0, le=10)
-    claim_batch: int = Field(200, ge=1, le=1000)
+    claim_batch: int = Field(500, ge=1, le=1000)
     claim_commit: Literal["durable", "async"] = "durable"
     drain_timeout: float = Field(25.0, ge=0)
     heartbeat_interval: Seconds = 5.0

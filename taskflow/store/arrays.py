@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import orjson
 
 
-def integers(values: Iterable[int]) -> str:
-    """The literal of an array of whole numbers."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def numbers(values: Iterable[float | None]) -> str:
-    """The literal of an array of numbers; None is NULL."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+def numbers(values: Sequence[float | None]) -> str:
+    """The literal of an array of numbers, whole or not; None is NULL. Between the brackets it is written as JSON is,
+    for which there is a library that takes a fortieth of the time."""
+    return "{" + orjson.dumps(values)[1:-1].decode() + "}"
 
 
 def texts(values: Iterable[str | None]) -> str:

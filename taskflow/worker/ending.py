@@ -47,7 +47,7 @@ def encode(item: Ending) -> Completion:
     attempt, outcome, logs, _ = item
     task = attempt.task
     if outcome is NO_RESULT and not logs:  # the usual one, and on the hot path
-        return Completion(task.id, task.attempt, attempt.waited_seconds, "succeeded", None, None)
+        return task.id, task.attempt, attempt.waited_seconds, "succeeded", None, None
     details: dict[str, Any] = {}
     result: str | None = None
     match outcome:
@@ -78,7 +78,7 @@ def encode(item: Ending) -> Completion:
             assert_never(outcome)
     if logs:
         details["logs"] = logs
-    return Completion(task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None)
+    return task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None
 
 
 def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Completion]]]:
@@ -90,7 +90,7 @@ def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Compl
         row = encode(item)
         group.append(item)
         rows.append(row)
-        size += len(row.result or "") + len(row.details or "")
+        size += len(row[4] or "") + len(row[5] or "")
         if size > PORTION_CHARACTERS:
             yield group, rows
             group, rows, size = [], [], 0
