@@ -17,6 +17,7 @@ from taskflow.leader import Leader
 from taskflow.settings import Settings, load
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
+from taskflow.worker.supervisor import EXIT_DRAINED
 
 BUILT_IN = "taskflow.handlers"
 
@@ -30,7 +31,8 @@ BUILT_IN = "taskflow.handlers"
 @click.option("--poll-interval", type=float, metavar="SECONDS", help="Look for work at least this often. Default: 5.")
 @click.option("--drain-timeout", type=float, metavar="SECONDS", help="Time to finish what runs. Default: 25.")
 @click.option("--leader/--no-leader", default=True, help="Whether to stand for leader as well. Default: yes.")
-def command(leader: bool, **flags: str | float | None) -> None:
+@click.option("--member", type=int, hidden=True, help="Which one of a supervisor's processes this is, from 1.")
+def command(leader: bool, member: int | None, **flags: str | float | None) -> None:
     """Claim tasks and run them, until SIGTERM or Ctrl-C: then finish what runs and give back the rest.
 
     The built-in types are always there; your own come with --import myapp.tasks (or TASKFLOW_IMPORTS).
@@ -43,13 +45,16 @@ def command(leader: bool, **flags: str | float | None) -> None:
         candidate.start()
     runnable: Supervisor | Worker
     if settings.processes > 1:
-        runnable = Supervisor(member_command(settings), settings.processes, settings.drain_timeout)
+        commands = [member_command(settings, number) for number in range(1, settings.processes + 1)]
+        runnable = Supervisor(commands, settings.drain_timeout)
     else:
         runnable = Worker(settings, registry)
     end_on_signals(runnable)
     code = runnable.run()
     if candidate is not None:
         candidate.stop(2.0)
+    if member is not None and isinstance(runnable, Worker) and runnable.drained:
+        code = code or EXIT_DRAINED
     if isinstance(runnable, Worker) and runnable.has_running_threads:
         sys.stderr.flush()
         os._exit(code)
@@ -69,9 +74,9 @@ def import_handlers(imports: tuple[str, ...]) -> None:
         raise SettingsError(problems)
 
 
-def member_command(settings: Settings) -> list[str]:
+def member_command(settings: Settings, number: int) -> list[str]:
     """The command line of one process of several; what is not here comes from the environment."""
-    command = [sys.executable, "-m", "taskflow", "worker", "--processes", "1", "--no-leader"]
+    command = [sys.executable, "-m", "taskflow", "worker", "--processes", "1", "--no-leader", "--member", str(number)]
     for flag, names in (("--queues", settings.queues), ("--types", settings.types), ("--import", settings.imports)):
         if names:
             command += [flag, ",".join(names)]

@@ -79,6 +79,8 @@ WORKER_FUNCTIONS = (
     "next_due",
     "take_bells",
     "give_bells",
+    "events_wanted",
+    "publish_events",
 )
 LEADER_FUNCTIONS = (
     "acquire_lease",
@@ -89,6 +91,9 @@ LEADER_FUNCTIONS = (
     "keep_executions",
     "forget_executions",
     "roll_up_minutes",
+    "roll_up_endings",
+    "fold_endings",
+    "ended_days",
     "expire_rows",
 )
 READABLE = (
@@ -109,6 +114,8 @@ READABLE = (
     "schedule_runs",
     "rate_windows",
     "task_stats",
+    "task_ends",
+    "task_removals",
     "audit_log",
 )
 READER_TABLES: Mapping[str, Mapping[str, Columns]] = {
@@ -126,7 +133,14 @@ LOOK_UP_FUNCTIONS = (
     "effective_max_attempts",
     "effective_timeout",
 )
-READER_FUNCTIONS = (*SCHEMA_FUNCTIONS, *LOOK_UP_FUNCTIONS, "duration_bounds", "duration_bucket")
+READER_FUNCTIONS = (
+    *SCHEMA_FUNCTIONS,
+    *LOOK_UP_FUNCTIONS,
+    "duration_bounds",
+    "duration_bucket",
+    "live_counts",
+    "ended_counts",
+)
 
 OF_PEOPLE_AND_PROGRAMS = (
     Role(
@@ -142,7 +156,7 @@ OF_PEOPLE_AND_PROGRAMS = (
             **SCHEMA_TABLES,
             "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": EVERY_COLUMN},
             **dict.fromkeys(("task_list", "task_executions"), READ),
-            **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules", "task_stats"), READ),
+            **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules", "task_stats", "task_ends"), READ),
         },
         functions=(
             *dict.fromkeys((*PRODUCER_FUNCTIONS, *LOOK_UP_FUNCTIONS)),
@@ -171,6 +185,16 @@ OF_PEOPLE_AND_PROGRAMS = (
 )
 
 OPERATOR = OF_PEOPLE_AND_PROGRAMS[-1]
+EVENT_FUNCTIONS = (
+    "listen_for_events",
+    "stop_listening_for_events",
+    "events_wanted",
+    "publish_events",
+    "read_event_batches",
+    "observe_tasks",
+    "create_event_ticket",
+    "event_ticket_holder",
+)
 # Apart from the operator's: who can read hashes and add keys can do everything by the API.
 SERVER = Role(
     name="taskflow_server",
@@ -180,15 +204,17 @@ SERVER = Role(
         "api_keys": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN, "UPDATE": ("last_used_at", "revoked_at")},
         "idempotency_keys": WRITE,
     },
-    functions=(*OPERATOR.functions, "begin_request"),
+    functions=(*OPERATOR.functions, *EVENT_FUNCTIONS, "begin_request"),
 )
 ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 
 # Called only by other functions, with the rights of the schema's owner, or by triggers.
 INTERNAL_FUNCTIONS = (
+    "announce_events",
     "check_enqueue_options",
     "end_attempt",
     "is_operator",
+    "note_removal",
     "retry_delay",
     "ring_on_insert",
 )

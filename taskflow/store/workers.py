@@ -50,6 +50,11 @@ def deregister(connection: Connection, worker_id: int) -> None:
     connection.execute(query("deregister_worker"), (worker_id,))
 
 
+def set_state(connection: Connection, worker_id: int, state: str) -> None:
+    """Say what is wanted of a worker: running, paused or draining. One that drains already goes on draining."""
+    connection.execute(query("set_worker_state"), (worker_id, state))
+
+
 def heartbeat(connection: Connection, worker_id: int, active: int, started: Sequence[tuple[int, int, float]]) -> Pulse:
     """Say that the worker lives, and which attempts (id, attempt, seconds since the claim) have begun."""
     parameters = (worker_id, active, *(numbers([item[column] for item in sorted(started)]) for column in range(3)))

@@ -20,9 +20,20 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def task_id(text: str) -> int:
     """The id of a path as a number. Raises `TaskNotFound` for whatever cannot be one."""
-    if DIGITS.fullmatch(text) and int(text) <= LARGEST_ID:
-        return int(text)
-    raise TaskNotFound(shorten(text.encode("ascii", "backslashreplace").decode())[:100])
+    found = number(text)
+    if found is None:
+        raise TaskNotFound(shown(text))
+    return found
+
+
+def number(text: str) -> int | None:
+    """The id of a path as a number; None for whatever cannot be one."""
+    return int(text) if DIGITS.fullmatch(text) and int(text) <= LARGEST_ID else None
+
+
+def shown(text: str) -> str:
+    """A part of a path for an error's detail, whatever it is."""
+    return shorten(text.encode("ascii", "backslashreplace").decode())[:100]
 
 
 def read(model: type[Model]) -> Model:

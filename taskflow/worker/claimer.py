@@ -23,7 +23,7 @@ from taskflow.worker.dispatcher import Dispatcher
 from taskflow.worker.frontier import Frontier
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
-from taskflow.worker.listener import Listener
+from taskflow.worker.listener import Listener, concerns
 from taskflow.worker.session import Session
 from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
@@ -37,6 +37,8 @@ MAX_RUNG_QUEUES = 100
 PROBE_SECONDS = 2.0
 POOLED_POLL_SECONDS = 0.25
 FIRST_DUE_PAUSE_SECONDS = 0.01
+UNHINTED_BEAT_SECONDS = 0.5
+"""Operators are heard within a second, also where no notification arrives."""
 TIMER_SLACK_SECONDS = 0.0005
 """A timer that fires too early would find nothing due and look twice."""
 
@@ -136,6 +138,7 @@ class Claimer:
 
     def _step(self, connection: Connection) -> None:
         """One look: claim what there is room for; when there is nothing more, sleep."""
+        self._mind_operators()
         if not self._may_claim(connection):
             return
         wanted = self._room()
@@ -178,6 +181,7 @@ class Claimer:
             return False
         if self._heartbeat.wanted != "running":
             self._sleeper.give(connection)
+            release(self._completer, self._slots, self._dispatcher)  # what has not started can run elsewhere
             self._handle(self._listener.wait(connection, self._poll_seconds))
             return False
         return True
@@ -297,11 +301,18 @@ class Claimer:
         if not self._settings.queues:
             self._queues = [name for name, wait in due.items() if wait <= QUEUES_SECONDS]
 
-    def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
-        """React to what was notified: a hint each, the database is asked what is true."""
-        if any(channel == bells.CONTROL for channel, _ in notifications):
+    def _mind_operators(self) -> None:
+        """Whether one wants something: hinted at between two claims, or, where no hint arrives, to be asked for."""
+        hints = self._listener.hints()
+        if any(concerns(hint, self._identity.all()) for hint in hints):
             self._queues_read = float("-inf")
             self._completer.beat()
+        elif (self._listener.deaf or not self._notified) and self._heartbeat.age_seconds > UNHINTED_BEAT_SECONDS:
+            self._completer.beat()
+
+    def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
+        """React to what was notified: a hint each, the database is asked what is true."""
+        self._mind_operators()
         if not self._settings.queues:
             rung = {payload for channel, payload in notifications if channel == bells.WAKE}
             unknown = rung.difference(self._queues)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import time
@@ -31,6 +32,7 @@ class Listener:
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         self._received: deque[tuple[str, str]] = deque()
+        self._hints: list[str] = []
         self.was_woken = False  # by `wake`, in the last wait
         self._log = get_logger("listener")
         self._heard = 0
@@ -71,6 +73,19 @@ class Listener:
         self._received.clear()
         return received
 
+    @property
+    def deaf(self) -> bool:
+        """Whether it does not listen at the moment, since it was flooded."""
+        return self._deaf_until is not None
+
+    def hints(self) -> list[str]:
+        """What operators have notified since this was last asked; also what came with the answer to a statement, so
+        that a worker which is too busy to wait hears of it."""
+        if not self._hints:
+            return []
+        hints, self._hints = self._hints, []
+        return hints
+
     def hears(self, connection: Connection, sent: Future[None], token: str, seconds: float) -> bool:
         """Whether the notification with this token arrives, which somebody sends on another connection."""
         try:
@@ -94,6 +109,8 @@ class Listener:
     def _receive(self, channel: str, payload: str) -> None:
         self._heard += 1
         self._received.append((channel, payload))
+        if channel == bells.CONTROL:
+            self._hints.append(payload)
 
     def _mind_floods(self, connection: Connection, seconds: float) -> float:
         """How long to wait at most. Anybody may notify anything, and the answer to every statement stands behind what
@@ -114,6 +131,15 @@ class Listener:
             self._heard, self._level, self._deaf_until = 0, 0.0, None
             bells.listen(connection)
         return seconds if self._deaf_until is None else min(seconds, DEAF_POLL_SECONDS)
+
+
+def concerns(hint: str, worker_ids: Sequence[int]) -> bool:
+    """Whether a hint may be meant for one of these: one that names another worker is not, anything else may be."""
+    try:
+        named = json.loads(hint)["worker"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return True
+    return named in worker_ids
 
 
 def _readable(descriptors: Sequence[int], seconds: float) -> list[int]:

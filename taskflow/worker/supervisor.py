@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 
 from taskflow.processes import spawn
@@ -14,6 +14,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 HEALTHY_SECONDS = 30.0
 GRACE_SECONDS = 8.0
 LOOK_SECONDS = 0.1
+EXIT_DRAINED = 3
+"""The exit code of a process that an operator has drained. Not 0: a handler may end its process with that."""
 
 
 class Member:
@@ -21,6 +23,7 @@ class Member:
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
+        self.drained = False
         self._pause = FIRST_PAUSE_SECONDS
         self._start_at = 0.0
         self._started = 0.0
@@ -29,13 +32,14 @@ class Member:
     def look(self, now: float) -> int | None:
         """Start it if that is due; returns its exit code if it has just ended."""
         if self.process is None:
-            if now >= self._start_at:
+            if now >= self._start_at and not self.drained:
                 self._started = now
                 self.process = spawn(self._command)
             return None
         code = self.process.poll()
         if code is not None:
             self.process = None
+            self.drained = code == EXIT_DRAINED
             self._pause = (
                 FIRST_PAUSE_SECONDS
                 if now - self._started > HEALTHY_SECONDS
@@ -46,13 +50,14 @@ class Member:
 
 
 class Supervisor:
-    """Keeps `count` processes of `command` running until `stop`; they are sent SIGTERM then and given time to drain.
+    """Keeps a process of each of `commands` running until `stop`; they are sent SIGTERM then and given time to drain.
 
-    If the supervisor itself is killed the kernel sends them SIGTERM (on Linux).
+    One that an operator has drained is not replaced; when all are, it is over. If the supervisor itself is killed the
+    kernel sends them SIGTERM (on Linux).
     """
 
-    def __init__(self, command: list[str], count: int, drain_seconds: float) -> None:
-        self._members = [Member(command) for _ in range(count)]
+    def __init__(self, commands: Sequence[list[str]], drain_seconds: float) -> None:
+        self._members = [Member(command) for command in commands]
         self._drain_seconds = drain_seconds
         self._stopping = Event()
         self._log = get_logger("supervisor")
@@ -63,9 +68,14 @@ class Supervisor:
 
     def run(self, clock: Callable[[], float] = time.monotonic) -> int:
         """Supervise until `stop`; returns 0, or 1 if a process had to be killed at the end."""
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not all(member.drained for member in self._members):
             for member in self._members:
-                if (code := member.look(clock())) is not None:
+                code = member.look(clock())
+                if code is None:
+                    continue
+                if member.drained:
+                    self._log.info("worker_process_drained", next="its place stays empty until the next start")
+                else:
                     self._log.warning("worker_process_died", exit_code=code, next="starting another one")
             self._stopping.wait(LOOK_SECONDS)
         return self._end()

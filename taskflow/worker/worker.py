@@ -44,6 +44,8 @@ class Worker:
         types = chosen_types(registry, settings.types)
         self._stopping = Event()
         self._gone = Event()
+        self.drained = False
+        """Whether an operator has had it end: nobody is to start another one in its place."""
         self._in_flight = InFlight()
         self._endings: Endings = SimpleQueue()
         self._identity = Identity(settings.queues, types, settings.concurrency)
@@ -85,6 +87,7 @@ class Worker:
         while not self._stopping.wait(TICK_SECONDS) and self._healthy and self._heartbeat.wanted != "draining":
             self._dispatcher.tick()
         failed = not self._healthy
+        self.drained = self._heartbeat.wanted == "draining" and not self._stopping.is_set()
         self._drain()
         return 1 if failed else 0
 
@@ -109,6 +112,8 @@ class Worker:
         def remaining() -> float:
             return max(FLUSH_SECONDS, deadline - time.monotonic())
 
+        for worker_id in self._identity.all():  # for those who look at the list of workers
+            self._completer.ask(lambda connection: workers.set_state(connection, worker_id, "draining"))  # noqa: B023
         self._claimer.stop()
         self._claimer.join(remaining())
         try:

@@ -1,0 +1,1 @@
+SELECT taskflow.set_worker_state(%s::bigint, %s::text)
