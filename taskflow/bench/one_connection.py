@@ -28,7 +28,7 @@ def claim_and_complete(connection: Connection, tasks: int, batch: int = BATCH) -
     while claimed := store.claim(connection, worker, [QUEUE], types, batch, frontier):
         last = max(claimed, key=lambda task: (task.run_at, task.id))
         frontier[NORMAL] = (last.run_at.isoformat(), last.id)
-        succeeded = [store.Completion(task.id, task.attempt, 0.0, "succeeded", None, None) for task in claimed]
+        succeeded = [(task.id, task.attempt, 0.0, "succeeded", None, None) for task in claimed]
         if refused := store.complete(connection, worker, succeeded):
             raise RuntimeError(f"completions were refused: {refused[:3]}")
         done += len(claimed)

@@ -8,7 +8,7 @@ import psycopg
 
 from taskflow.store import tasks, workers
 from taskflow.store.arrays import texts
-from taskflow.store.tasks import BOTTOM, Completion, Ended
+from taskflow.store.tasks import BOTTOM, Ended
 from taskflow.tasks.task import ClaimedTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -54,7 +54,7 @@ def complete(
     details: str | None = None,
 ) -> list[Ended]:
     """End all of them alike."""
-    rows = [Completion(task.id, task.attempt, 0.25, outcome, result, details) for task in claimed]
+    rows = [(task.id, task.attempt, 0.25, outcome, result, details) for task in claimed]
     return tasks.complete(connection, worker_id, rows)
 
 

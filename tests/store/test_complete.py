@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from taskflow.store import tasks
-from taskflow.store.tasks import Completion
 from tests.store.support import Connection, attempts, claim, complete, insert, row, worker
 
 
@@ -39,7 +38,7 @@ def test_each_result_goes_to_its_own_task_also_when_the_batch_is_in_no_order(con
     insert(connection, 50)
     me = worker(connection)
     claimed = claim(connection, me, 50)
-    rows = [Completion(t.id, t.attempt, 0.0, "succeeded", json.dumps({"id": t.id}), None) for t in claimed]
+    rows = [(t.id, t.attempt, 0.0, "succeeded", json.dumps({"id": t.id}), None) for t in claimed]
     tasks.complete(connection, me, rows[::-1])
     for task in claimed:
         assert row(connection, task.id, "result") == ({"id": task.id},)
@@ -154,7 +153,7 @@ def test_outcomes_of_every_kind_fit_into_one_batch(connection: Connection) -> No
     claimed = claim(connection, me)
     outcomes = ["succeeded", "failed", "timed_out", "snoozed", "cancelled"]
     rows = [
-        Completion(task.id, task.attempt, 0.0, outcome, None, details(error="x", seconds=1, logs=[{"message": "m"}]))
+        (task.id, task.attempt, 0.0, outcome, None, details(error="x", seconds=1, logs=[{"message": "m"}]))
         for task, outcome in zip(claimed, outcomes, strict=True)
     ]
     ended = {item.id: item.state for item in tasks.complete(connection, me, rows)}
@@ -181,8 +180,8 @@ def test_a_success_of_an_earlier_attempt_does_not_complete_the_one_that_failed(c
     complete(connection, me, claim(connection, me))
     connection.execute("SELECT taskflow.retry_task(%s)", (task_id,))
     claim(connection, me)
-    earlier = Completion(task_id, 1, 0.0, "succeeded", None, None)
-    failed = Completion(task_id, 2, 0.0, "failed", None, details(error="no"))
+    earlier = (task_id, 1, 0.0, "succeeded", None, None)
+    failed = (task_id, 2, 0.0, "failed", None, details(error="no"))
     ended = tasks.complete(connection, me, [earlier, failed])
     assert [(item.attempt, item.state) for item in ended] == [(2, "retrying")]
     assert attempts(connection, task_id) == [(1, "succeeded"), (2, "failed")]

@@ -14,7 +14,7 @@ import pytest
 
 from taskflow.store import tasks
 from taskflow.store.arrays import texts
-from taskflow.store.tasks import BOTTOM, Completion
+from taskflow.store.tasks import BOTTOM
 from tests.store.support import Connection, insert, worker
 
 LOADED = 100_000
@@ -30,7 +30,7 @@ def step(connection: Connection, me: int, bounds: list[tuple[str, int]]) -> list
         tasks.claim(connection, me, ["default"], texts(["noop"]), BATCH, bounds),
         key=lambda task: (task.run_at, task.id),
     )
-    tasks.complete(connection, me, [Completion(t.id, t.attempt, 0.0, "succeeded", None, None) for t in claimed])
+    tasks.complete(connection, me, [(t.id, t.attempt, 0.0, "succeeded", None, None) for t in claimed])
     return [(claimed[-1].run_at.isoformat(), claimed[-1].id)] * 4 if claimed else bounds
 
 
