@@ -17,7 +17,10 @@ BEGIN
             SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
             WHERE t.id = cancel.id AND t.state IN ('pending', 'retrying', 'blocked')
               AND (v_everything OR t.created_by = session_user);
-            IF FOUND THEN RETURN 'cancelled'; END IF;
+            IF FOUND THEN
+                PERFORM taskflow.announce_events('task.cancelled', ARRAY[cancel.id]);
+                RETURN 'cancelled';
+            END IF;
 
             UPDATE taskflow.tasks_live t
             SET cancel_requested = true, updated_at = now(), version = t.version + (NOT t.cancel_requested)::integer

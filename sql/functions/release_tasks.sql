@@ -11,6 +11,7 @@ AS $$
 DECLARE
     v_queues text[];
     v_released integer;
+    v_cancelled bigint[];
 BEGIN
     -- Locked first: of a task whose cancellation commits while this waits for its row, one half below would see the row
     -- as it was before and the other as it is now, and neither would touch it. It would stay running for ever.
@@ -19,7 +20,8 @@ BEGIN
         UPDATE taskflow.tasks t
         SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (p_ids) AND t.state = 'running' AND coalesce(t.worker_id, 0) = p_worker AND t.cancel_requested
-          AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)])
+          AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
+        RETURNING t.id)
     , released AS (
         UPDATE taskflow.tasks_live t
         SET state = 'pending', worker_id = NULL, claimed_at = NULL, started_at = NULL, updated_at = now(),
@@ -27,7 +29,9 @@ BEGIN
         WHERE t.id = ANY (p_ids) AND t.state = 'running' AND coalesce(t.worker_id, 0) = p_worker AND NOT t.cancel_requested
           AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
         RETURNING t.queue)
-    SELECT count(*), array_agg(DISTINCT r.queue::text) INTO v_released, v_queues FROM released r;
+    SELECT count(*), array_agg(DISTINCT r.queue::text), ARRAY(SELECT c.id FROM cancelled c)
+    INTO v_released, v_queues, v_cancelled FROM released r;
     PERFORM taskflow.ring(v_queues);
+    PERFORM taskflow.announce_events('task.cancelled', v_cancelled);
     RETURN v_released;
 END $$;

@@ -15,6 +15,11 @@ DECLARE
     v_task taskflow.tasks_live;
     v_queues text[] := '{}';
     v_rescued integer := 0;
+    v_state taskflow.task_state;
+    v_failed bigint[] := '{}';
+    v_again bigint[] := '{}';
+    v_dead bigint[] := '{}';
+    v_cancelled bigint[] := '{}';
 BEGIN
     PERFORM FROM taskflow.workers w
     WHERE w.id = p_worker AND (p_heartbeat IS NULL OR w.heartbeat = p_heartbeat) FOR UPDATE;
@@ -27,10 +32,19 @@ BEGIN
           AND coalesce(t.worker_id, 0) = p_worker AND t.state = 'running'
         ORDER BY t.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
-        PERFORM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
+        SELECT e.new_state INTO v_state FROM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
             'charged', v_task.started_at IS NOT NULL,
             'error', format('worker %s was lost %s', p_worker, CASE WHEN v_task.started_at IS NULL
-                THEN 'before the attempt is known to have begun' ELSE 'while it ran the task' END)));
+                THEN 'before the attempt is known to have begun' ELSE 'while it ran the task' END))) e;
+        CASE v_state
+            WHEN 'cancelled' THEN v_cancelled := v_cancelled || v_task.id;
+            WHEN 'pending', 'retrying' THEN v_again := v_again || v_task.id;
+            WHEN 'dead_letter' THEN v_dead := v_dead || v_task.id;
+            ELSE NULL;
+        END CASE;
+        IF v_state IN ('retrying', 'dead_letter', 'failed') THEN
+            v_failed := v_failed || v_task.id;
+        END IF;
         v_rescued := v_rescued + 1;
         IF NOT v_task.queue = ANY (v_queues) THEN
             v_queues := v_queues || v_task.queue::text;
@@ -41,5 +55,9 @@ BEGIN
             AND NOT EXISTS (SELECT FROM taskflow.tasks_live t WHERE t.worker_id = p_worker AND t.state = 'running');
     END IF;
     PERFORM taskflow.ring(v_queues);
+    PERFORM taskflow.announce_events('task.failed', v_failed);
+    PERFORM taskflow.announce_events('task.retrying', v_again);
+    PERFORM taskflow.announce_events('task.dead_letter', v_dead);
+    PERFORM taskflow.announce_events('task.cancelled', v_cancelled);
     RETURN v_rescued;
 END $$;

@@ -40,6 +40,7 @@ BEGIN
             RETURNING t.queue INTO v_queue;
             IF FOUND THEN
                 PERFORM taskflow.ring(ARRAY[v_queue]);
+                PERFORM taskflow.announce_events('task.submitted', ARRAY[v_task.id]);
                 RETURN taskflow.shown_state('pending', v_run_at);
             END IF;
             v_tries := v_tries + 1;

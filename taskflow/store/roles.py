@@ -81,6 +81,7 @@ WORKER_FUNCTIONS = (
     "give_bells",
     "events_wanted",
     "publish_events",
+    "sync_schedules",
 )
 LEADER_FUNCTIONS = (
     "acquire_lease",
@@ -92,9 +93,12 @@ LEADER_FUNCTIONS = (
     "forget_executions",
     "roll_up_minutes",
     "roll_up_endings",
+    "count_forgotten_day",
     "fold_endings",
     "ended_days",
     "expire_rows",
+    "fire_schedules",
+    "forget_schedule_runs",
 )
 READABLE = (
     "tasks",
@@ -180,7 +184,7 @@ OF_PEOPLE_AND_PROGRAMS = (
             "workers": {"SELECT": EVERY_COLUMN, "UPDATE": ("state",)},
             "audit_log": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN},
         },
-        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring", "set_worker_state"),
+        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring", "run_schedule", "set_worker_state"),
     ),
 )
 
@@ -217,4 +221,6 @@ INTERNAL_FUNCTIONS = (
     "note_removal",
     "retry_delay",
     "ring_on_insert",
+    "schedules_changed",
+    "wake_schedules",
 )

@@ -19,6 +19,7 @@ from taskflow.store.tasks import Completion, Ended
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, InFlight
 from taskflow.worker.ending import Ending, Endings, encode, portions, refused
+from taskflow.worker.events import EventPublisher
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.report import report
 from taskflow.worker.session import Session
@@ -49,6 +50,7 @@ class Completer:
         self._endings = endings
         self._unwritten: list[Ending] = []
         self._set_aside = SetAside()
+        self.events = EventPublisher(self.wake)
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
@@ -154,6 +156,7 @@ class Completer:
             self._beat_wanted = False
             with suppress(LockNotAvailable):  # an operator is about to change the worker's row: nobody can take it away
                 repeat_on_conflict(lambda: self._heartbeat.beat(connection))
+            self.events.ask(connection)
         if self._set_aside.due_in_seconds <= 0:
             self._unwritten += self._set_aside.take_unlocked(connection)
         if self._unwritten:
@@ -164,11 +167,13 @@ class Completer:
         if self._progress_due is not None and time.monotonic() >= self._progress_due:
             self._progress_due = None
             self._write_progress(connection)
+        if self.events.due_in_seconds <= 0 or (self._stopping.is_set() and self.events.waiting):
+            self.events.flush(connection)
 
     def _gather(self) -> None:
         """Wait for an ending, or until something else is due; take up to a batch of what is there."""
         if not self._unwritten:
-            waits = [self._heartbeat.due_in_seconds, self._set_aside.due_in_seconds]
+            waits = [self._heartbeat.due_in_seconds, self._set_aside.due_in_seconds, self.events.due_in_seconds]
             if self._progress_due is not None:
                 waits.append(self._progress_due - time.monotonic())
             try:
@@ -204,6 +209,9 @@ class Completer:
             self._bisect(connection, worker_id, group, error)
             return
         self._in_flight.written([item.attempt for item in group])
+        self.events.last_write = time.monotonic()
+        if self.events.wanted:
+            self.events.ended(group, ended)
         report(self._log, group, ended, repeated=self._repeated)
 
     def _complete(self, connection: Connection, worker_id: int, rows: Sequence[Completion]) -> list[Ended]:
@@ -257,12 +265,14 @@ class Completer:
                 future.set_exception(error)
 
     def _write_progress(self, connection: Connection) -> None:
-        reports: dict[int, list[tuple[int, int, int, str | None]]] = {}
+        reports: dict[int, list[tuple[Attempt, int, str | None]]] = {}
         for attempt in self._in_flight.started():
             if (progress := attempt.progress) is not None:
                 attempt.progress = None
-                row = (attempt.task.id, attempt.task.attempt, *progress)
-                reports.setdefault(attempt.worker_id, []).append(row)
-        for worker_id, rows in reports.items():
+                reports.setdefault(attempt.worker_id, []).append((attempt, *progress))
+        for worker_id, told in reports.items():
+            rows = [(attempt.task.id, attempt.task.attempt, percent, message) for attempt, percent, message in told]
             with suppress(LockNotAvailable):  # the next report will come
                 repeat_on_conflict(lambda: tasks.report_progress(connection, worker_id, rows))  # noqa: B023
+                if self.events.wanted:
+                    self.events.progressed(told)

@@ -50,6 +50,7 @@ class Slots:
         for _ in range(size):
             self._tokens.put(None)
         self._on_free: list[Callable[[], None]] = []
+        self.tell_start: Callable[[Attempt], None] | None = None  # set while somebody listens for starts
 
     @property
     def free(self) -> int:
@@ -95,6 +96,8 @@ class Slots:
         if attempt.task.losses and not self.in_flight.holds(attempt):  # it was ended while it waited
             return False
         self.last_start = attempt.start()  # not before: the wait is not the handler's time
+        if (tell := self.tell_start) is not None:
+            tell(attempt)
         return True
 
     def observe(self, attempt: Attempt) -> None:

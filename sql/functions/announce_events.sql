@@ -1,0 +1,14 @@
+-- Something has happened to these tasks that no worker will tell of: an operator cancelled them, a rescuer took them.
+-- Nothing is notified here, since this is the transaction of the tasks; who listens finds it in event_outbox.
+-- Costs a look at an empty table while nobody does.
+CREATE OR REPLACE FUNCTION taskflow.announce_events(p_event text, p_tasks bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    IF cardinality(p_tasks) > 0 AND EXISTS (
+        SELECT FROM taskflow.event_listeners l WHERE l.until > clock_timestamp() AND p_event = ANY (l.events)) THEN
+        INSERT INTO taskflow.event_outbox (event, tasks) VALUES (p_event, p_tasks);
+    END IF;
+END $$;

@@ -1,0 +1,1 @@
+SELECT event, seconds FROM taskflow.events_wanted()

@@ -1,0 +1,1 @@
+SELECT taskflow.publish_events(%s::text)

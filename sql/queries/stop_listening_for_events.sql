@@ -1,0 +1,1 @@
+SELECT taskflow.stop_listening_for_events(%s::uuid)

@@ -1,0 +1,207 @@
+"""Tells whoever listens what becomes of tasks; where nobody does, it costs a look at an attribute."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from taskflow.store import events
+from taskflow.store.tasks import Ended
+from taskflow.tasks.outcome import Failed, Outcome, TimedOut
+from taskflow.tasks.task import Priority
+from taskflow.telemetry import get_logger
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.ending import Ending
+from taskflow.worker.slots import Slots
+
+MAX_BUFFERED = 5_000
+"""Events that wait for the next batch; what is beyond them is dropped, and that is said."""
+MAX_TEXT = 2_000
+WANTED_SECONDS = 30.0
+"""How long an answer about who listens holds, if it cannot be asked for again."""
+FEW = 50
+QUICK_SECONDS, SLOW_SECONDS = 0.02, 0.1
+RIGHTS_SECONDS = 300.0
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
+AFTERWARDS = {
+    "pending": "task.retrying",
+    "scheduled": "task.retrying",
+    "retrying": "task.retrying",
+    "dead_letter": "task.dead_letter",
+    "cancelled": "task.cancelled",
+}
+
+
+class EventPublisher:
+    """Gathers events and publishes them in batches: at once when idle, ten batches a second when busy.
+
+    The completer publishes, between two writes, never in the transaction of a task. `wanted` are the events that
+    somebody listens for, asked for with each heartbeat; while it is empty nothing is gathered.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wanted: frozenset[str] = frozenset()
+        self.last_write = 0.0  # when endings were written; of the monotonic clock
+        self._wake = wake
+        self._slots: Slots | None = None
+        self._gathered: deque[dict[str, Any]] = deque()
+        self._lost = False
+        self._valid_until = 0.0
+        self._last_flush = 0.0
+        self._pause = QUICK_SECONDS
+        self._waiting = False
+        self._silent_until = 0.0
+        self._log = get_logger("events")
+
+    def watch(self, slots: Slots) -> None:
+        """Be told of every start in these slots while somebody wants to know."""
+        self._slots = slots
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything has gathered."""
+        return self._waiting
+
+    @property
+    def due_in_seconds(self) -> float:
+        """Until the next batch is to be published."""
+        if not self._waiting:
+            return float("inf")
+        return self._last_flush + self._pause - time.monotonic()
+
+    def ask(self, connection: Connection) -> None:
+        """Ask who listens. What happened between the wish of a listener and our knowing of it is lost, and said to be.
+
+        Errors of the connection are raised; where a right or the function is missing nothing is published for a while.
+        """
+        now = time.monotonic()
+        if now < self._silent_until:
+            return
+        try:
+            wanted = events.wanted(connection)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction) as error:
+            self._silent_until = now + RIGHTS_SECONDS
+            self._log.warning("events_not_published", error=str(error).strip())
+            wanted = {}
+        since = [seconds for name, seconds in wanted.items() if name not in self.wanted and name in events.TASK_EVENTS]
+        last_start = self._slots.last_start if self._slots is not None else 0.0
+        if since and max(last_start, self.last_write) > now - max(since):
+            self._lost = True
+            self._something_waits()
+        self._valid_until = now + WANTED_SECONDS
+        self._want(frozenset(wanted))
+
+    def started(self, attempt: Attempt) -> None:
+        """A handler begins."""
+        if "task.started" in self.wanted:
+            at = datetime.now(UTC)
+            self._add("task.started", at, _task(attempt, "running") | {"worker_id": str(attempt.worker_id)})
+
+    def progressed(self, rows: Sequence[tuple[Attempt, int, str | None]]) -> None:
+        """Progress has been written: (attempt, percent, message)."""
+        at = datetime.now(UTC)
+        for attempt, percent, message in rows:
+            data = _task(attempt, "running") | {"worker_id": str(attempt.worker_id)}
+            self._add("task.progress", at, data | {"progress": percent, "message": _text(message)})
+
+    def ended(self, group: Sequence[Ending], ended: Sequence[Ended]) -> None:
+        """Endings have been written; `ended` is what the database said of those that did not succeed."""
+        now, wall = time.monotonic(), time.time()
+        rows = {(row.id, row.attempt): row for row in ended}
+        for item in group:
+            task = item.attempt.task
+            row = rows.get((task.id, task.attempt))
+            at = datetime.fromtimestamp(wall - (now - item.ended), UTC)
+            if row is None:
+                self._add("task.completed", at, _ending(item, "completed"))
+            elif row.state is not None:
+                self._not_succeeded(at, item, row)
+
+    def flush(self, connection: Connection) -> None:
+        """Publish what has gathered. Never raises but for a lost connection."""
+        self._waiting = False  # first: what is added from now on asks for the next batch
+        gathered = [self._gathered.popleft() for _ in range(len(self._gathered))]
+        lost, self._lost = self._lost, False
+        self._last_flush = time.monotonic()
+        self._pause = QUICK_SECONDS if len(gathered) < FEW else SLOW_SECONDS
+        if self._last_flush > self._valid_until:
+            self._want(frozenset())
+        if not (gathered or lost) or not self.wanted:
+            return
+        try:
+            if not events.publish(connection, gathered, lost=lost):
+                self._want(frozenset())
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            self._lost = True
+            raise
+        except (psycopg.Error, TypeError, ValueError) as error:
+            self._lost = True
+            self._log.warning("events_not_published", error=str(error).strip())
+
+    def _not_succeeded(self, at: datetime, item: Ending, row: Ended) -> None:
+        assert row.state is not None
+        error = _text(error_of(item.outcome))
+        waits = row.state == "pending" and row.run_at is not None and row.run_at > at
+        data = _ending(item, "scheduled" if waits else row.state) | {"error": error}
+        if isinstance(item.outcome, Failed | TimedOut) and row.state != "cancelled":
+            self._add("task.failed", at, data)
+        if (name := AFTERWARDS.get(row.state)) == "task.retrying":
+            data = data | {"next_retry_at": row.run_at and row.run_at.astimezone(UTC)}
+        if name is not None:
+            self._add(name, at, data)
+
+    def _add(self, name: str, at: datetime, data: dict[str, Any]) -> None:
+        if name not in self.wanted:
+            return
+        if len(self._gathered) >= MAX_BUFFERED:
+            self._lost = True
+        else:
+            self._gathered.append({"type": name, "timestamp": at, "data": data})
+        self._something_waits()
+
+    def _something_waits(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._wake()
+
+    def _want(self, names: frozenset[str]) -> None:
+        self.wanted = names
+        if self._slots is not None:
+            self._slots.tell_start = self.started if "task.started" in names else None
+
+
+def error_of(outcome: Outcome | None) -> str | None:
+    """What an outcome has to say for itself."""
+    if outcome is None:
+        return "the worker was stopped before the handler had finished"
+    return getattr(outcome, "error", None) or getattr(outcome, "reason", None)
+
+
+def _task(attempt: Attempt, state: str) -> dict[str, Any]:
+    task = attempt.task
+    return {
+        "task_id": str(task.id),
+        "type": task.type,
+        "queue": task.queue,
+        "priority": PRIORITY_NAMES[task.priority],
+        "state": state,
+        "attempts": task.attempt,
+    }
+
+
+def _ending(item: Ending, state: str) -> dict[str, Any]:
+    attempt = item.attempt
+    ran = 1000 * (item.ended - attempt.started) if attempt.started is not None else 0.0
+    return _task(attempt, state) | {"worker_id": str(attempt.worker_id), "duration_ms": round(ran, 3)}
+
+
+def _text(text: str | None) -> str | None:
+    """A text that has a form in JSON, and is not much longer than somebody reads."""
+    return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()
