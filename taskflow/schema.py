@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Uuid,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, TIMESTAMP
 
@@ -280,6 +281,7 @@ schedules = Table(
     _set("version", Integer),
     _set("created_at", Time),
     _set("updated_at", Time),
+    Column("definition", JSONB),
 )
 
 schedule_runs = Table(
@@ -342,6 +344,7 @@ task_ends = Table(
     _key("minute", Time),
     _key("queue", Text),
     _key("state", task_state),
+    _key("whole_day", Boolean),
     _set("count", BigInteger),
 )
 
@@ -356,4 +359,25 @@ audit_log = Table(
     _set("action", Text),
     Column("target", Text),
     _set("details", JSONB),
+)
+
+event_listeners = Table(
+    "event_listeners", metadata, _key("id", Uuid), _set("events", Texts), _set("since", Time), _set("until", Time)
+)
+
+event_batches = Table(
+    "event_batches", metadata, Column("id", BigInteger, primary_key=True), _set("at", Time), _set("body", Text)
+)
+
+event_outbox = Table(
+    "event_outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    _set("at", Time),
+    _set("event", Text),
+    _set("tasks", ARRAY(BigInteger)),
+)
+
+event_tickets = Table(
+    "event_tickets", metadata, _key("digest", LargeBinary), _set("holder", JSONB), _set("expires_at", Time)
 )

@@ -23,11 +23,12 @@ CREATE INDEX audit_log_actor ON taskflow.audit_log (actor, id);
 FIGURES = """
 ALTER TABLE taskflow.task_stats ADD COLUMN last_finished_at timestamptz;
 CREATE TABLE taskflow.task_ends (
-    minute timestamptz NOT NULL,          -- or the beginning of a day, for those that are past
-    queue  text NOT NULL,
-    state  taskflow.task_state NOT NULL,
-    count  bigint NOT NULL,
-    PRIMARY KEY (minute, queue, state)
+    minute    timestamptz NOT NULL,
+    queue     text NOT NULL,
+    state     taskflow.task_state NOT NULL,
+    whole_day boolean NOT NULL DEFAULT false,   -- all of the day (UTC) that begins then, without what was removed
+    count     bigint NOT NULL,
+    PRIMARY KEY (minute, queue, state, whole_day)
 );
 CREATE TABLE taskflow.task_removals (
     minute timestamptz NOT NULL,
@@ -90,13 +91,19 @@ CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at);
 CREATE INDEX tasks_ended_summary ON taskflow.tasks_ended USING brin (
     created_at, type text_bloom_ops, queue text_bloom_ops, priority, worker_id int8_bloom_ops)
     WITH (pages_per_range = 16, autosummarize = on);
-CREATE INDEX tasks_dead_order ON taskflow.tasks_dead (finished_at);
+"""
+
+# Schedules: what a worker's code defines (NULL: made by somebody else), the runs of one by their tasks, and by age.
+SCHEDULES = """
+ALTER TABLE taskflow.schedules ADD COLUMN definition jsonb;
+CREATE INDEX schedule_runs_task ON taskflow.schedule_runs (schedule_id, task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX schedule_runs_age ON taskflow.schedule_runs (fire_at);
 """
 
 
 def upgrade() -> None:
     """Only additions: programs of the revision before go on."""
-    for part in (KEYS, LISTS, FIGURES, DEAD_LETTERS, EVENTS):
+    for part in (KEYS, LISTS, FIGURES, DEAD_LETTERS, EVENTS, SCHEDULES):
         op.execute(part)
 
 

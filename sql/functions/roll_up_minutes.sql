@@ -14,29 +14,30 @@ DECLARE
 BEGIN
     WITH measured AS (
         -- date_bin and date_part: a third of the time of date_trunc and of extract, which computes in numeric.
-        SELECT date_bin('1 minute', e.finished_at, '2000-01-01 00:00+00') AS minute, e.queue, e.type, e.outcome,
+        SELECT date_bin('1 minute', e.finished_at, '2000-01-01 00:00+00') AS minute, e.queue, e.type, e.outcome, e.finished_at,
                greatest(date_part('epoch', e.finished_at - e.started_at), 0) AS seconds
         FROM taskflow.executions e
         WHERE e.finished_at >= date_trunc('minute', p_from) AND e.finished_at < date_trunc('minute', p_to)
     ), bucketed AS (
         SELECT m.minute, m.queue, m.type, m.outcome, taskflow.duration_bucket(m.seconds) AS bucket, count(*) AS n,
-               sum(m.seconds) AS seconds
+               sum(m.seconds) AS seconds, max(m.finished_at) AS last
         FROM measured m
         GROUP BY 1, 2, 3, 4, 5
     ), summed AS (
         SELECT b.minute, b.queue, b.type, b.outcome, sum(b.n)::bigint AS n, sum(b.seconds) AS seconds,
-               array_agg(b.bucket) AS buckets, array_agg(b.n) AS counts
+               array_agg(b.bucket) AS buckets, array_agg(b.n) AS counts, max(b.last) AS last
         FROM bucketed b
         GROUP BY 1, 2, 3, 4
     )
-    INSERT INTO taskflow.task_stats AS t (minute, queue, type, outcome, count, duration_seconds, duration_buckets)
+    INSERT INTO taskflow.task_stats AS t
+        (minute, queue, type, outcome, count, duration_seconds, duration_buckets, last_finished_at)
     SELECT s.minute, s.queue, s.type, s.outcome, s.n, s.seconds,
-           ARRAY(SELECT coalesce(s.counts[array_position(s.buckets, i)], 0) FROM generate_series(1, 23) AS i ORDER BY i)
+           ARRAY(SELECT coalesce(s.counts[array_position(s.buckets, i)], 0) FROM generate_series(1, 23) AS i ORDER BY i), s.last
     FROM summed s
     ORDER BY 1, 2, 3, 4                                         -- one order, or two at once could deadlock
     ON CONFLICT (minute, queue, type, outcome) DO UPDATE
         SET count = excluded.count, duration_seconds = excluded.duration_seconds,
-            duration_buckets = excluded.duration_buckets
+            duration_buckets = excluded.duration_buckets, last_finished_at = excluded.last_finished_at
         WHERE (t.count, t.duration_seconds, t.duration_buckets)
               IS DISTINCT FROM (excluded.count, excluded.duration_seconds, excluded.duration_buckets);
     GET DIAGNOSTICS v_rows = ROW_COUNT;

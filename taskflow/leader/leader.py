@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import timedelta
 
+from taskflow.leader.endings import Endings
 from taskflow.leader.expiry import Expiry
 from taskflow.leader.lease import Lease
 from taskflow.leader.looper import Looper
@@ -45,7 +46,7 @@ class Leader:
             Looper(
                 "upkeep",
                 settings.database_url,
-                [Partitions(), Statistics(), Retention(keep)],
+                [Partitions(), Statistics(), Endings(), Retention(keep)],
                 wanted=lambda: self._lease.held,
             ),
         )

@@ -1,4 +1,4 @@
-"""The per-minute statistics of finished attempts."""
+"""The per-minute statistics: of finished attempts, and of tasks that have ended."""
 
 from __future__ import annotations
 
@@ -26,3 +26,37 @@ def roll_up(connection: psycopg.Connection[Any], start: datetime, end: datetime)
         return int(row[0]) if row else 0
 
     return repeat_on_conflict(statement)
+
+
+def endings_counted_until(connection: psycopg.Connection[Any]) -> tuple[datetime, datetime | None]:
+    """The current minute by the database's clock, and that up to which endings have been counted (None: there are no
+    days of ended tasks)."""
+    row = connection.execute(query("endings_counted_until")).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def count_endings(connection: psycopg.Connection[Any], start: datetime, end: datetime) -> int:
+    """Count the tasks that ended in the minutes from `start` up to, not including, `end` anew. Returns how many rows of
+    task_ends changed."""
+
+    def statement() -> int:
+        row = connection.execute("SELECT taskflow.roll_up_endings(%s, %s)", (start, end)).fetchone()
+        return int(row[0]) if row else 0
+
+    return repeat_on_conflict(statement)
+
+
+def count_forgotten_day(connection: psycopg.Connection[Any]) -> bool:
+    """Count a day of ended tasks of which nothing has been counted; whether there was one."""
+
+    def statement() -> bool:
+        row = connection.execute("SELECT taskflow.count_forgotten_day()").fetchone()
+        return row is not None and row[0] is not None
+
+    return repeat_on_conflict(statement)
+
+
+def fold_endings(connection: psycopg.Connection[Any]) -> None:
+    """Put the counts of past days together, and drop those of days that are gone."""
+    repeat_on_conflict(lambda: connection.execute("SELECT taskflow.fold_endings()"))
