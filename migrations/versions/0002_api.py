@@ -79,18 +79,18 @@ CREATE UNLOGGED TABLE taskflow.event_tickets (
 );
 """
 
-# The lists of tasks read history in the order of ids (the primary keys) or of finished_at. What is not found soon on
-# that way, since it is rare, is found by what BRIN knows about each 16 pages: completions pay next to nothing for it,
-# while one more B-tree of completed tasks was measured to cost them 7 us a task.
+# The lists of tasks read history in the order of ids (the primary keys) or of finished_at. What is too rare to be found
+# soon on that way is found by what BRIN knows about each 16 pages: completions pay next to nothing for it, while one more
+# B-tree of completed tasks was measured to cost them 7 us a task.
 LISTS = """
 CREATE INDEX tasks_completed_order ON taskflow.tasks_completed (finished_at);
 CREATE INDEX tasks_completed_summary ON taskflow.tasks_completed USING brin (
-    created_at, type text_bloom_ops, queue text_bloom_ops, priority, worker_id int8_bloom_ops)
-    WITH (pages_per_range = 16, autosummarize = on);
+    id, created_at, finished_at, type text_bloom_ops, queue text_bloom_ops, priority int2_minmax_multi_ops,
+    worker_id int8_bloom_ops) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at);
 CREATE INDEX tasks_ended_summary ON taskflow.tasks_ended USING brin (
-    created_at, type text_bloom_ops, queue text_bloom_ops, priority, worker_id int8_bloom_ops)
-    WITH (pages_per_range = 16, autosummarize = on);
+    id, created_at, finished_at, type text_bloom_ops, queue text_bloom_ops, priority int2_minmax_multi_ops,
+    worker_id int8_bloom_ops, state) WITH (pages_per_range = 16, autosummarize = on);
 """
 
 # Schedules: what a worker's code defines (NULL: made by somebody else), the runs of one by their tasks, and by age.
