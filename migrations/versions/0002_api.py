@@ -35,10 +35,6 @@ CREATE TABLE taskflow.task_removals (
     queue  text NOT NULL,
     state  taskflow.task_state NOT NULL
 );
-CREATE INDEX tasks_ended_finished ON taskflow.tasks_ended USING brin (finished_at)
-    WITH (pages_per_range = 32, autosummarize = on);
-CREATE INDEX tasks_completed_finished ON taskflow.tasks_completed USING brin (finished_at)
-    WITH (pages_per_range = 32, autosummarize = on);
 -- The few waiting tasks whose state the index tasks_claim does not tell.
 CREATE INDEX tasks_held_back ON taskflow.tasks_live (queue, priority, state, run_at) WHERE state IN ('retrying', 'blocked');
 """
@@ -90,7 +86,8 @@ CREATE INDEX tasks_completed_summary ON taskflow.tasks_completed USING brin (
 CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at);
 CREATE INDEX tasks_ended_summary ON taskflow.tasks_ended USING brin (
     id, created_at, finished_at, type text_bloom_ops, queue text_bloom_ops, priority int2_minmax_multi_ops,
-    worker_id int8_bloom_ops, state) WITH (pages_per_range = 16, autosummarize = on);
+    worker_id int8_bloom_ops) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX tasks_ended_state ON taskflow.tasks_ended (state, id);
 """
 
 # Schedules: what a worker's code defines (NULL: made by somebody else), the runs of one by their tasks, and by age.
