@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -13,6 +16,8 @@ from taskflow.errors import SettingsError
 Names = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0)]
 DAY_SECONDS = 86_400.0
+SHORTEST_KEY = 16
+ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, not even a slash
 REDACTED_NAMES = (
     "password",
     "passwd",
@@ -51,6 +56,10 @@ class Settings(BaseSettings):
     heartbeat_timeout: Seconds = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "pretty"] = "auto"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(
+        0, ge=0, le=65535
+    )  # of workers and schedulers; 0: none. Several processes: those above it
     # leader
     retention_completed: Seconds = 7 * DAY_SECONDS
     retention_ended: Seconds = 30 * DAY_SECONDS
@@ -61,6 +70,9 @@ class Settings(BaseSettings):
     auth: Literal["on", "off"] = "on"
     admin_key: str = Field("", repr=False)
     allowed_hosts: Names = ()  # with auth off: Host and Origin beyond loopback; "*": any
+    cors_origins: Names = ()  # of web pages that may use the API; "*": any
+    trusted_proxies: Names = ()  # addresses and networks whose X-Forwarded-For is believed
+    rate_limit: float = Field(1000.0, ge=0, le=1_000_000)  # requests a second of one client; 0: no limit
     max_payload_bytes: int = Field(256 * 1024, ge=1, le=1024 * 1024)
     reject_unknown_types: bool = False
     redact: Names = REDACTED_NAMES
@@ -72,7 +84,9 @@ class Settings(BaseSettings):
     web_connections: int = Field(5, ge=1, le=100)  # in each process
     web_prepare: bool = True  # prepared statements; a pooler in transaction mode may not know them
 
-    @field_validator("queues", "types", "imports", "allowed_hosts", "redact", mode="before")
+    @field_validator(
+        "queues", "types", "imports", "allowed_hosts", "cors_origins", "trusted_proxies", "redact", mode="before"
+    )
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
@@ -81,6 +95,44 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("admin_key")
+    @classmethod
+    def _hard_to_guess(cls, value: str) -> str:
+        if value and (len(value) < SHORTEST_KEY or not value.isascii() or any(c.isspace() for c in value)):
+            raise PydanticCustomError(
+                "key", f"must be a random text of {SHORTEST_KEY} or more ASCII characters (openssl rand -hex 32)"
+            )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                ipaddress.ip_network(name, strict=False)
+            except ValueError:
+                raise PydanticCustomError(
+                    "network", "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8"
+                ) from None
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if all(name == "*" or ORIGIN.fullmatch(name) for name in value):
+            return value
+        raise PydanticCustomError(
+            "origin", "must be origins, such as https://app.example or http://localhost:5173, or *"
+        )
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _has_room_above(cls, value: int, info: ValidationInfo) -> int:
+        processes = info.data.get("processes", 1)
+        if value and processes > 1 and value + processes > 65535:
+            raise PydanticCustomError("port", "each of several processes has a port above it, up to 65535")
+        return value
 
     @field_validator("database_url")
     @classmethod

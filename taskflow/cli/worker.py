@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import click
@@ -30,6 +32,7 @@ BUILT_IN = "taskflow.handlers"
 @click.option("--processes", type=int, metavar="N", help="How many processes, under a supervisor. Default: 1.")
 @click.option("--poll-interval", type=float, metavar="SECONDS", help="Look for work at least this often. Default: 5.")
 @click.option("--drain-timeout", type=float, metavar="SECONDS", help="Time to finish what runs. Default: 25.")
+@click.option("--metrics-port", type=int, metavar="PORT", help="Serve /metrics there. Default: nowhere.")
 @click.option("--leader/--no-leader", default=True, help="Whether to stand for leader as well. Default: yes.")
 @click.option("--member", type=int, hidden=True, help="Which one of a supervisor's processes this is, from 1.")
 def command(leader: bool, member: int | None, **flags: str | float | None) -> None:
@@ -50,7 +53,8 @@ def command(leader: bool, member: int | None, **flags: str | float | None) -> No
     else:
         runnable = Worker(settings, registry)
     end_on_signals(runnable)
-    code = runnable.run()
+    with metrics_of(runnable, settings, candidate, member or 0):
+        code = runnable.run()
     if candidate is not None:
         candidate.stop(2.0)
     if member is not None and isinstance(runnable, Worker) and runnable.drained:
@@ -59,6 +63,24 @@ def command(leader: bool, member: int | None, **flags: str | float | None) -> No
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def metrics_of(runnable: Supervisor | Worker, settings: Settings, leader: Leader | None, number: int) -> Iterator[None]:
+    """Serve /metrics during this block, if a port is set: of a supervisor on that port, of its processes on those
+    above it. Nothing is counted otherwise, nor imported what counts."""
+    if not settings.metrics_port:
+        yield
+        return
+    from taskflow.cli.metrics_port import metrics_served
+    from taskflow.worker.metrics import WorkerMetrics
+
+    counted = []
+    if isinstance(runnable, Worker):
+        counted.append(WorkerMetrics())
+        runnable.count_in(counted[0])
+    with metrics_served(settings, leader, *counted, offset=number):
+        yield
 
 
 def import_handlers(imports: tuple[str, ...]) -> None:
@@ -80,6 +102,8 @@ def member_command(settings: Settings, number: int) -> list[str]:
     for flag, names in (("--queues", settings.queues), ("--types", settings.types), ("--import", settings.imports)):
         if names:
             command += [flag, ",".join(names)]
+    if settings.metrics_port:
+        command += ["--metrics-port", str(settings.metrics_port)]
     command += ["--concurrency", str(settings.concurrency), "--poll-interval", str(settings.poll_interval)]
     return [*command, "--drain-timeout", str(settings.drain_timeout)]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
@@ -27,6 +27,9 @@ from taskflow.worker.listener import Listener, concerns
 from taskflow.worker.session import Session
 from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
+
+if TYPE_CHECKING:  # who serves no metrics need not import what makes them
+    from taskflow.worker.metrics import WorkerMetrics
 
 MAX_BACKLOG = 2000
 """Endings that wait to be written; beyond that claiming more only makes more to lose."""
@@ -68,6 +71,7 @@ class Claimer:
         self._dispatcher = dispatcher
         self._completer = completer
         self._heartbeat = heartbeat
+        self.metrics: WorkerMetrics | None = None
         self._listener = Listener()
         self._sleeper = Sleeper(self._listener)
         self._frontier = Frontier()
@@ -215,6 +219,8 @@ class Claimer:
             self._dispatcher.dispatch(claimed, worker_id, now)
             self._sleeper.found_work(connection, busy=len(claimed) >= wanted)
             self._due_pause = FIRST_DUE_PAUSE_SECONDS
+        if self.metrics is not None:
+            self.metrics.claimed(claimed)
         return len(claimed)
 
     def _sweep(self, connection: Connection) -> bool:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.errors import LockNotAvailable
@@ -24,6 +24,9 @@ from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.report import report
 from taskflow.worker.session import Session
 from taskflow.worker.set_aside import SetAside
+
+if TYPE_CHECKING:  # who serves no metrics need not import what makes them
+    from taskflow.worker.metrics import WorkerMetrics
 
 BATCH = 500
 PROGRESS_SECONDS = 0.5
@@ -51,6 +54,7 @@ class Completer:
         self._unwritten: list[Ending] = []
         self._set_aside = SetAside()
         self.events = EventPublisher(self.wake)
+        self.metrics: WorkerMetrics | None = None
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
@@ -212,6 +216,8 @@ class Completer:
         self.events.last_write = time.monotonic()
         if self.events.wanted:
             self.events.ended(group, ended)
+        if self.metrics is not None:
+            self.metrics.ended(group)
         report(self._log, group, ended, repeated=self._repeated)
 
     def _complete(self, connection: Connection, worker_id: int, rows: Sequence[Completion]) -> list[Ended]:

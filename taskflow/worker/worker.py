@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from queue import SimpleQueue
 from threading import Event
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -25,6 +26,9 @@ from taskflow.worker.pace import Pace
 from taskflow.worker.process_slots import child_environment
 from taskflow.worker.session import Session
 from taskflow.worker.slots import Slots
+
+if TYPE_CHECKING:
+    from taskflow.worker.metrics import WorkerMetrics
 
 TICK_SECONDS = 0.1
 FLUSH_SECONDS = 2.0
@@ -75,6 +79,11 @@ class Worker:
             completer=self._completer,
             heartbeat=self._heartbeat,
         )
+
+    def count_in(self, metrics: WorkerMetrics) -> None:
+        """Count in `metrics` what this worker does; to be called before `run`."""
+        metrics.watch(self._slots)
+        self._completer.metrics = self._claimer.metrics = metrics
 
     def stop(self) -> None:
         """Begin to end; may be called from a signal handler, and again without effect."""
