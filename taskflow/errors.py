@@ -7,6 +7,7 @@
     ├── RegistrationError       a handler or a task type is declared wrongly
     ├── InvalidTask             a task that cannot be stored as given
     │   └── InvalidPayload      its payload does not fit the type's model
+    ├── InvalidSchedule         a schedule that cannot fire as given
     ├── InvalidFilter           a filter that cannot be read, or names what there is not
     │   └── FilterTooBroad      it would read all history
     ├── TaskNotFound            no task has that id (or the caller may not see it)
@@ -82,6 +83,16 @@ class InvalidFilter(TaskflowError):
 
 class FilterTooBroad(InvalidFilter):
     """The filter asks for the content of tasks and would have to read all history for it."""
+
+
+class InvalidSchedule(TaskflowError):
+    """A schedule cannot fire as given: `field` says what is wrong, `code` why in a stable word, `detail` in a sentence."""
+
+    def __init__(self, field: str, code: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+        self.code = code
+        self.detail = detail
 
 
 class TaskNotFound(TaskflowError):

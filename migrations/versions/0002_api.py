@@ -22,6 +22,7 @@ CREATE INDEX audit_log_actor ON taskflow.audit_log (actor, id);
 # those that have left since (retried, removed), noted by a trigger; see roll_up_endings.
 FIGURES = """
 ALTER TABLE taskflow.task_stats ADD COLUMN last_finished_at timestamptz;
+CREATE INDEX task_stats_queue ON taskflow.task_stats (queue, minute);
 CREATE TABLE taskflow.task_ends (
     minute    timestamptz NOT NULL,
     queue     text NOT NULL,

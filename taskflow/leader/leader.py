@@ -15,6 +15,7 @@ from taskflow.leader.looper import Looper
 from taskflow.leader.partitions import Partitions
 from taskflow.leader.rescuer import Rescuer
 from taskflow.leader.retention import Retention
+from taskflow.leader.schedules import Schedules
 from taskflow.leader.statistics import Statistics
 from taskflow.settings import Settings
 
@@ -24,8 +25,9 @@ LEASE_SECONDS = (2.0, 15.0)  # at least, so that it does not run out on a busy m
 class Leader:
     """Stands for election in the background, and runs the loops while it leads.
 
-    One that leads has two connections: one for the lease and the loops of short statements, one for what may take long
-    or waits for a reader. One that does not lead has none but for a moment every few seconds.
+    One that leads has three connections: one for the lease and the loops of short statements, one for what may take
+    long or waits for a reader, one for the schedules, which must be on time. One that does not lead has none but for a
+    moment every few seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,6 +51,7 @@ class Leader:
                 [Partitions(), Statistics(), Endings(), Retention(keep)],
                 wanted=lambda: self._lease.held,
             ),
+            Looper("schedules", settings.database_url, [Schedules()], wanted=lambda: self._lease.held),
         )
 
     @property

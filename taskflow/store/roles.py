@@ -160,7 +160,8 @@ OF_PEOPLE_AND_PROGRAMS = (
             **SCHEMA_TABLES,
             "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": EVERY_COLUMN},
             **dict.fromkeys(("task_list", "task_executions"), READ),
-            **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules", "task_stats", "task_ends"), READ),
+            **dict.fromkeys(("queues", "task_types", "workers", "leases", "schedules"), READ),
+            **dict.fromkeys(("task_stats", "task_ends"), READ),
         },
         functions=(
             *dict.fromkeys((*PRODUCER_FUNCTIONS, *LOOK_UP_FUNCTIONS)),
@@ -184,7 +185,17 @@ OF_PEOPLE_AND_PROGRAMS = (
             "workers": {"SELECT": EVERY_COLUMN, "UPDATE": ("state",)},
             "audit_log": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN},
         },
-        functions=(*READER_FUNCTIONS, "enqueue_and_read", "cancel", "retry_task", "ring", "run_schedule", "set_worker_state"),
+        functions=(
+            *READER_FUNCTIONS,
+            "enqueue_and_read",
+            "cancel",
+            "retry_task",
+            "ring",
+            "run_schedule",
+            "set_worker_state",
+            "adopt_queues",
+            "cancel_waiting",
+        ),
     ),
 )
 
@@ -219,6 +230,7 @@ INTERNAL_FUNCTIONS = (
     "end_attempt",
     "is_operator",
     "note_removal",
+    "tell_of_queue",
     "retry_delay",
     "ring_on_insert",
     "schedules_changed",

@@ -1,0 +1,1 @@
+SELECT name, what FROM taskflow.sync_schedules(%s::jsonb, %s::text[])

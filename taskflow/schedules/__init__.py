@@ -1,0 +1,7 @@
+"""When schedules fire: pure rules, without a database and without a clock of their own."""
+
+from taskflow.schedules.cron import Cron
+from taskflow.schedules.missed import Catchup, catch_up
+from taskflow.schedules.timing import Timing
+
+__all__ = ["Catchup", "Cron", "Timing", "catch_up"]
