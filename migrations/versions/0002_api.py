@@ -98,10 +98,39 @@ CREATE INDEX schedule_runs_task ON taskflow.schedule_runs (schedule_id, task_id)
 CREATE INDEX schedule_runs_age ON taskflow.schedule_runs (fire_at);
 """
 
+# Counters for monitoring, which never fall. What became of a task is written with the attempt that did not succeed.
+COUNTERS = """
+ALTER TABLE taskflow.executions ADD COLUMN next_state taskflow.task_state;
+ALTER TABLE taskflow.task_stats ADD COLUMN retried bigint NOT NULL DEFAULT 0,
+                                ADD COLUMN dead_lettered bigint NOT NULL DEFAULT 0;
+CREATE TABLE taskflow.task_totals (
+    queue         text NOT NULL,
+    type          text NOT NULL,
+    first_seen    timestamptz NOT NULL DEFAULT now(),
+    created       bigint NOT NULL DEFAULT 0,
+    completed     bigint NOT NULL DEFAULT 0,
+    failed        bigint NOT NULL DEFAULT 0,
+    retried       bigint NOT NULL DEFAULT 0,
+    dead_lettered bigint NOT NULL DEFAULT 0,
+    rescued       bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, type)
+) WITH (fillfactor = 70);
+CREATE TABLE taskflow.totals_counted (
+    only_row boolean PRIMARY KEY DEFAULT true CONSTRAINT there_is_one_row CHECK (only_row),
+    minute   timestamptz NOT NULL,        -- the minutes of task_stats before this one are in the totals
+    task_id  bigint NOT NULL,             -- the tasks up to this one are; see count_created
+    next_id  bigint,
+    next_xid bigint,
+    noted_at timestamptz
+);
+INSERT INTO taskflow.totals_counted (minute, task_id)
+VALUES (date_trunc('minute', now()), coalesce(pg_sequence_last_value('taskflow.tasks_id_seq'), 0));
+"""
+
 
 def upgrade() -> None:
     """Only additions: programs of the revision before go on."""
-    for part in (KEYS, LISTS, FIGURES, DEAD_LETTERS, EVENTS, SCHEDULES):
+    for part in (KEYS, LISTS, FIGURES, DEAD_LETTERS, EVENTS, SCHEDULES, COUNTERS):
         op.execute(part)
 
 

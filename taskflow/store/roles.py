@@ -92,6 +92,8 @@ LEADER_FUNCTIONS = (
     "keep_executions",
     "forget_executions",
     "roll_up_minutes",
+    "add_to_totals",
+    "count_created",
     "roll_up_endings",
     "count_forgotten_day",
     "fold_endings",
@@ -120,6 +122,8 @@ READABLE = (
     "task_stats",
     "task_ends",
     "task_removals",
+    "task_totals",
+    "totals_counted",
     "audit_log",
 )
 READER_TABLES: Mapping[str, Mapping[str, Columns]] = {
@@ -144,6 +148,7 @@ READER_FUNCTIONS = (
     "duration_bucket",
     "live_counts",
     "ended_counts",
+    "read_totals",
 )
 
 OF_PEOPLE_AND_PROGRAMS = (

@@ -11,10 +11,16 @@ from flask import Flask
 from taskflow.settings import Settings
 from taskflow.web import failures, requests_log, resources
 from taskflow.web.auth import Authentication
+from taskflow.web.backpressure import Backpressure
+from taskflow.web.client_address import TrustedProxies
+from taskflow.web.cors import Cors
 from taskflow.web.database import Database
+from taskflow.web.figures import Figures
 from taskflow.web.gauges import DatabaseGauges
 from taskflow.web.http_metrics import HttpMetrics
+from taskflow.web.keys import KeyRing
 from taskflow.web.queue_registry import QueueRegistry
+from taskflow.web.rate_limit import RateLimit
 from taskflow.web.readiness import Readiness
 from taskflow.web.redaction import Redaction
 from taskflow.web.services import EXTENSION, Services
@@ -26,8 +32,11 @@ MAX_BODY_BYTES = 1024 * 1024
 THREADS_KEPT_FREE = 16
 
 
-def create_app(settings: Settings) -> Flask:
-    """The WSGI application for `settings`. It comes up without a database, and answers 503 until there is one."""
+def create_app(settings: Settings, rate_limit: RateLimit | None = None) -> Flask:
+    """The WSGI application for `settings`. It comes up without a database, and answers 503 until there is one.
+
+    `rate_limit`: one that several processes share; None: this application counts for itself.
+    """
     app = Flask("taskflow.web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # a path with two slashes is another path, not worth a redirect
@@ -35,8 +44,13 @@ def create_app(settings: Settings) -> Flask:
     requests_log.register(app)
     failures.register(app)
     http_metrics = HttpMetrics(app)
-    app.before_request(Authentication(settings))
-    app.extensions[EXTENSION] = _services(settings, http_metrics)
+    shared = app.extensions[EXTENSION] = _services(settings, http_metrics)
+    Cors(settings.cors_origins).register(app)
+    counting = rate_limit or RateLimit(settings.rate_limit)
+    app.before_request(Authentication(settings, shared.keys, counting))
+    app.after_request(counting.headers)
+    if settings.trusted_proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     _mount_resources(app)
     return app
 
@@ -49,9 +63,12 @@ def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
         database=database,
         types=TypeRegistry(database, reject_unknown=settings.reject_unknown_types),
         queues=QueueRegistry(database),
+        keys=KeyRing(database, settings.admin_key),
+        backpressure=Backpressure(database),
         waiting=WaitingRoom(database, max(2, settings.web_threads - THREADS_KEPT_FREE), closing),
         readiness=Readiness(database),
         redaction=Redaction(settings.redact),
+        figures=Figures(database, heartbeat_timeout=settings.heartbeat_timeout),
         gauges=DatabaseGauges(database, heartbeat_timeout=settings.heartbeat_timeout),
         http_metrics=http_metrics,
         closing=closing,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, Row, insert
+from sqlalchemy import Connection, Executable, Row, insert
 
 from taskflow.schema import audit_log
 from taskflow.web.auth import principal
@@ -30,6 +30,13 @@ def change(
     with services().database.transaction() as connection:
         rows = connection.execute(statement, parameters).all()
         if rows:
-            record = {"actor": principal().name, "action": action, "target": target, "details": dict(details or {})}
-            connection.execute(RECORD, record)
+            record(connection, action=action, target=target, details=details)
     return rows
+
+
+def record(
+    connection: Connection, *, action: str, target: str | None = None, details: Mapping[str, Any] | None = None
+) -> None:
+    """Record a change that the open transaction of `connection` makes."""
+    row = {"actor": principal().name, "action": action, "target": target, "details": dict(details or {})}
+    connection.execute(RECORD, row)

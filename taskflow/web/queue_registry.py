@@ -29,3 +29,7 @@ class QueueRegistry:
         if len(self._seen) >= MAX_NAMES:
             self._seen.clear()
         self._seen[name] = time.monotonic()
+
+    def forget(self, name: str) -> None:
+        """It has been deleted: the next task of it creates it again."""
+        self._seen.pop(name, None)

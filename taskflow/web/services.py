@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from flask import current_app, g
 
 from taskflow.settings import Settings
-from taskflow.web.auth import Principal
+from taskflow.web.backpressure import Backpressure
 from taskflow.web.database import Database
+from taskflow.web.figures import Figures
 from taskflow.web.gauges import DatabaseGauges
 from taskflow.web.http_metrics import HttpMetrics
+from taskflow.web.keys import KeyRing
+from taskflow.web.principal import Principal
 from taskflow.web.queue_registry import QueueRegistry
 from taskflow.web.readiness import Readiness
 from taskflow.web.redaction import Redaction
@@ -29,9 +32,12 @@ class Services:
     database: Database
     types: TypeRegistry
     queues: QueueRegistry
+    keys: KeyRing
+    backpressure: Backpressure
     waiting: WaitingRoom
     readiness: Readiness
     redaction: Redaction
+    figures: Figures
     gauges: DatabaseGauges
     http_metrics: HttpMetrics
     closing: threading.Event

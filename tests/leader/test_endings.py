@@ -12,7 +12,8 @@ from taskflow.leader.endings import Endings
 from tests.leader.conftest import Database, ManualClock, days_ago
 
 COUNTS = "SELECT state, count FROM taskflow.ended_counts() ORDER BY 1"
-TRUTH = """SELECT state::text, count(*) FROM taskflow.tasks WHERE state IN ('completed', 'cancelled', 'failed', 'dead_letter')
+TRUTH = """SELECT state::text, count(*) FROM taskflow.tasks
+    WHERE state IN ('completed', 'cancelled', 'failed', 'dead_letter')
     GROUP BY 1 ORDER BY 1"""
 
 

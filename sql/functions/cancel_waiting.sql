@@ -1,0 +1,42 @@
+-- Cancels what waits (also what is scheduled, retries later or is blocked) in queues, at a priority, NULL: in all, at
+-- every: a batch of up to p_limit tasks after the task p_after, in the order of ids. Returns how many, and the last id: go
+-- on after that until it is NULL. In one pass over the primary key: to begin at the first one again and again would walk
+-- over the dead index entries of all that were cancelled before. What somebody has locked is being claimed, and stays.
+CREATE OR REPLACE FUNCTION taskflow.cancel_waiting(
+    p_queues text[], p_priority integer, p_after bigint, p_limit integer DEFAULT 2000,
+    OUT cancelled integer, OUT last_id bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+AS $$
+DECLARE
+    v_ids bigint[];
+    v_cancelled bigint[];
+    v_tries integer := 0;
+BEGIN
+    LOOP
+        BEGIN
+            v_ids := ARRAY(
+                SELECT t.id FROM taskflow.tasks_live t
+                WHERE t.id > p_after AND t.state IN ('pending', 'retrying', 'blocked')
+                  AND (p_queues IS NULL OR t.queue = ANY (p_queues)) AND (p_priority IS NULL OR t.priority = p_priority)
+                ORDER BY t.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
+            WITH done AS (
+                UPDATE taskflow.tasks t
+                SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
+                WHERE t.id = ANY (v_ids) AND t.state IN ('pending', 'retrying', 'blocked')
+                RETURNING t.id)
+            SELECT coalesce(array_agg(d.id), '{}') INTO v_cancelled FROM done d;
+            PERFORM taskflow.announce_events('task.cancelled', v_cancelled);
+            cancelled := cardinality(v_cancelled);
+            last_id := v_ids[cardinality(v_ids)];
+            RETURN;
+        EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
+            -- A row moved to another partition meanwhile.
+            v_tries := v_tries + 1;
+            IF v_tries > 100 OR current_setting('transaction_isolation') <> 'read committed' THEN RAISE; END IF;
+        END;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION taskflow.cancel_waiting(text[], integer, bigint, integer) FROM PUBLIC;

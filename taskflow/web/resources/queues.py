@@ -1,0 +1,284 @@
+"""/api/v1/queues: the settings of queues, and what is done to all that lies in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from taskflow.errors import FieldProblem
+from taskflow.schema import queues, tasks_live
+from taskflow.web import audit, bodies, queue_rows, statistics
+from taskflow.web.auth import require_queue
+from taskflow.web.conditional import expected_version, precondition_failed, tagged
+from taskflow.web.encoding import answer
+from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.models.queues import (
+    DeleteQueueQuery,
+    MergePatch,
+    NewQueue,
+    PatchQueue,
+    PutQueue,
+    Queue,
+    QueueChanged,
+    QueueDeleted,
+    QueuePurged,
+    Queues,
+    QueueSettings,
+    QueuesQuery,
+)
+from taskflow.web.models.statistics import QueueStatistics
+from taskflow.web.operation import operation
+from taskflow.web.problems import Problem
+from taskflow.web.purging import purge as cancel_waiting
+from taskflow.web.services import services
+
+MOUNTS = {"queues": "/api/v1/queues"}
+DEFAULT = "default"
+PATCH_TRIES = 20
+NAME = bindparam("wanted", type_=Text)
+# None: whatever the version is.
+VERSION = bindparam("version", type_=Integer)
+AS_KNOWN = (queues.c.name == NAME) & (or_(VERSION.is_(None), queues.c.version == VERSION))
+CHANGED: dict[Any, Any] = {queues.c.version: queues.c.version + 1, queues.c.updated_at: func.now()}
+SETTINGS = tuple(QueueSettings.model_fields)
+
+
+def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(tasks_live.c.id).where(tasks_live.c.queue == NAME, *conditions).exists()
+
+
+# One look into each of the indexes that tell a queue.
+HAS_TASKS = or_(
+    _has(tasks_live.c.state.in_(("pending", "retrying"))),
+    _has(tasks_live.c.state.in_(("retrying", "blocked"))),
+    _has(tasks_live.c.worker_id.is_not(None), tasks_live.c.state == "running"),
+)
+CREATE = upsert(queues).on_conflict_do_nothing().returning(queues)
+WAS_THERE = literal_column("xmax <> 0", Boolean).label("was_there")  # what ON CONFLICT has updated was locked first
+COUNT, COLUMNS = select(func.count()).select_from(queues), select(queues)
+DELETE = delete(queues).where(AS_KNOWN, ~HAS_TASKS).returning(queues.c.name)
+DELETE_ANYHOW = delete(queues).where(AS_KNOWN).returning(queues.c.name)
+
+blueprint = Blueprint("queues", __name__)
+
+
+@blueprint.post("")
+@operation("operate", {201: Queue}, body=NewQueue, errors=("queue_exists", "queue_not_allowed"), idempotent=True)
+def create(body: NewQueue) -> Response:
+    """Create a queue
+
+    A queue also comes about by the first task that names it, with all defaults.
+    """
+    require_queue(body.name)
+    rows = audit.change(CREATE, body.columns(), action="queue.create", target=body.name)
+    if not rows:
+        raise Problem("queue_exists", f"There is a queue {body.name} already: change it with PUT or PATCH.")
+    return _tagged(rows[0], 201)
+
+
+@blueprint.get("")
+@operation("read", {200: Queues}, query=QueuesQuery)
+def index(query: QueuesQuery) -> Response:
+    """The queues by their names"""
+    place = place_of(query.cursor, str)
+    if place is None:
+        queue_rows.adopt()
+    count, parameters = queue_rows.visible(COUNT)
+    found, _ = queue_rows.visible(COLUMNS)
+    if place is not None:
+        found = found.where(queues.c.name > bindparam("after"))
+        parameters["after"] = place[0]
+    database = services().database
+    found = found.order_by(queues.c.name).limit(query.limit + 1).offset(query.offset)
+    rows = database.fetch(found, parameters)
+    total = database.fetch(count, {"allowed": parameters["allowed"]})[0][0]
+    shown = [queue_rows.body(row) for row in rows[: query.limit]]
+    next_cursor = cursor_after(shown[-1]["name"]) if len(rows) > query.limit else None
+    return page("queues", shown, next_cursor, total=total, limit=query.limit, offset=query.offset)
+
+
+@blueprint.get("/<name>")
+@operation("read", {200: Queue}, errors=("queue_not_found",))
+def show(name: str) -> Response:
+    """A queue"""
+    return _tagged(queue_rows.read(name))
+
+
+@blueprint.put("/<name>")
+@operation("operate", {200: Queue, 201: Queue}, body=PutQueue, errors=("queue_not_allowed", "precondition_failed"))
+def replace(name: str, body: PutQueue) -> Response:
+    """Replace all settings of a queue, or create it
+
+    What is left out gets its default. With If-Match it is replaced only, and only as the client knows it.
+    """
+    _check_name(name, body.name)
+    require_queue(name)
+    columns = {setting: value for setting, value in body.columns().items() if setting != "name"}
+    version = expected_version()
+    if "If-Match" in request.headers:
+        statement: Any = update(queues).where(AS_KNOWN).values({**columns, **CHANGED})
+        statement = statement.returning(queues, literal_column("true").label("was_there"))
+        parameters = {"wanted": name, "version": version}
+    else:
+        statement = upsert(queues).values(name=name, **columns)
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_={**columns, **_by_name(CHANGED)})
+        statement = statement.returning(queues, WAS_THERE)
+        parameters = {}
+    rows = audit.change(statement, parameters, action="queue.replace", target=name)
+    if not rows:
+        raise precondition_failed()
+    return _tagged(rows[0], 200 if rows[0].was_there else 201)
+
+
+@blueprint.patch("/<name>")
+@operation("operate", {200: Queue}, body=PatchQueue, errors=("queue_not_found", "precondition_failed"))
+def change(name: str, body: MergePatch) -> Response:
+    """Change some settings of a queue
+
+    A JSON merge patch (RFC 7396): what is left out stays, null gives back the default, also within type_limits and
+    retention.
+    """
+    expected = expected_version()
+    for _ in range(PATCH_TRIES):
+        row = queue_rows.read(name)
+        if expected is not None and row.version != expected:
+            raise precondition_failed()
+        settings = {setting: row._mapping[setting] for setting in SETTINGS}
+        columns = bodies.validate(QueueSettings, body.merged(settings)).columns()
+        changed = {setting: value for setting, value in columns.items() if value != settings[setting]}
+        if not changed:
+            return _tagged(row)
+        rows = audit.change(
+            update(queues).where(AS_KNOWN).values({**changed, **CHANGED}).returning(queues),
+            {"wanted": name, "version": row.version},
+            action="queue.change",
+            target=name,
+            details={"fields": sorted(changed)},
+        )
+        if rows:
+            return _tagged(rows[0])
+    raise Problem("precondition_failed", f"The queue {name} was changed by others {PATCH_TRIES} times meanwhile.")
+
+
+@blueprint.delete("/<name>")
+@operation(
+    "operate",
+    {200: QueueDeleted},
+    query=DeleteQueueQuery,
+    errors=("queue_not_found", "queue_not_empty", "wrong_state", "precondition_failed"),
+)
+def remove(name: str, query: DeleteQueueQuery) -> Response:
+    """Delete a queue that has no tasks
+
+    With `force` also one that has: what waits is cancelled, what runs goes on, with the settings of a new queue. What
+    has ended stays in any case. `default` cannot be deleted.
+    """
+    row = queue_rows.read(name)
+    if name == DEFAULT:
+        raise Problem("wrong_state", "The queue default always exists; it can be paused or purged.")
+    version = expected_version()
+    if version is not None and row.version != version:
+        raise precondition_failed()
+    deleted = cancel_waiting(queues=[name], action="queue.purge", target=name) if query.force else 0
+    rows = audit.change(
+        DELETE_ANYHOW if query.force else DELETE,
+        {"wanted": name, "version": version},
+        action="queue.delete",
+        target=name,
+    )
+    if not rows:
+        if version is not None and queue_rows.read(name).version != version:
+            raise precondition_failed()
+        raise Problem("queue_not_empty", f"Tasks of the queue {name} wait or run: purge it first, or add ?force=true.")
+    services().queues.forget(name)
+    return answer({"message": "queue deleted", "name": name, "deleted_count": deleted})
+
+
+@blueprint.post("/<name>/pause")
+@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
+def pause(name: str) -> Response:
+    """Have nothing claimed from a queue
+
+    What runs goes on, and tasks can be created.
+    """
+    return _set_paused(name, paused=True)
+
+
+@blueprint.post("/<name>/resume")
+@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
+def resume(name: str) -> Response:
+    """Have tasks claimed from a paused queue again"""
+    return _set_paused(name, paused=False)
+
+
+@blueprint.post("/<name>/purge")
+@operation("operate", {200: QueuePurged}, errors=("queue_not_found",))
+def purge(name: str) -> Response:
+    """Cancel all that waits in a queue
+
+    Also what is scheduled, blocked or retries later; what runs goes on. In batches: tasks that are created meanwhile
+    may be among them.
+    """
+    queue_rows.read(name)
+    deleted = cancel_waiting(queues=[name], action="queue.purge", target=name)
+    return answer({"message": "queue purged", "name": name, "deleted_count": deleted})
+
+
+@blueprint.get("/<name>/stats")
+@operation("read", {200: QueueStatistics}, errors=("queue_not_found",))
+def stats(name: str) -> Response:
+    """The statistics of a queue
+
+    What lives is counted, what has ended is at most some seconds old. Speed is that of the last five minutes, durations
+    are those of the last hour, as histograms of 1, 2, 5 a decade tell them.
+    """
+    queue_rows.read(name)
+    return answer(statistics.of_queues([name])[name])
+
+
+def _set_paused(name: str, *, paused: bool) -> Response:
+    queue_rows.read(name)
+    verb = "pause" if paused else "resume"
+    rows = audit.change(
+        update(queues).where(AS_KNOWN).values({queues.c.paused: paused, **CHANGED}).returning(queues.c.name),
+        {"wanted": name, "version": expected_version()},
+        action=f"queue.{verb}",
+        target=name,
+    )
+    if not rows:
+        raise queue_rows.not_changed(name)
+    return answer({"message": f"queue {verb}d", "name": name})
+
+
+def _tagged(row: Row[Any], status: int = 200) -> Response:
+    document = {name: value for name, value in queue_rows.body(row).items() if name != "was_there"}
+    headers = {"Location": url_for("queues.show", name=row.name)} if status == 201 else None
+    return tagged(document, row.version, status, headers)
+
+
+def _by_name(values: dict[Any, Any]) -> dict[str, Any]:
+    return {column.name: value for column, value in values.items()}
+
+
+def _check_name(name: str, repeated: str | None) -> None:
+    """PUT creates: its address must be a name. Raises `Problem` 422."""
+    bodies.validate(NewQueue, {"name": name})
+    if repeated is not None and repeated != name:
+        problem = FieldProblem("/name", "contradiction", "is not the name in the address: a queue keeps its name")
+        raise Problem("invalid_request", f"/name: {problem.detail}", problems=[problem])
