@@ -62,10 +62,11 @@ def running_workers(
         try:
             yield Workers(process, output)
         finally:
-            _end(process)
+            end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and after a while SIGKILL, to a process and what it started."""
     members = family(process.pid)
     process.terminate()
     try:

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from taskflow.bench import (
+    api,
     drain,
     enqueue,
     gate,
@@ -43,6 +44,7 @@ EVERYTHING: tuple[tuple[str, Benchmark, dict[str, Any]], ...] = (
     ("payloads", payloads.run, {}),
     ("idle", idle.run, {}),
     ("slots", slots.run, {}),
+    ("api", api.run, {}),
 )
 
 database_option = click.option(
@@ -175,6 +177,18 @@ def idle_command(server: Server, **parameters: Any) -> Report:
 def slots_command(server: Server, **parameters: Any) -> Report:
     """A thousand slots on one database, and how many connections that takes."""
     return slots.run(server, **parameters)
+
+
+@command.command("api")
+@rounds_option(3)
+@click.option("--seconds", type=click.FloatRange(1), default=4.0, show_default=True, help="Of each single run.")
+@click.option("--clients", type=click.IntRange(1), default=50, show_default=True, help="Keep-alive connections.")
+@click.option("--finished", type=click.IntRange(1), default=5_000_000, show_default=True, help="Finished tasks beside.")
+@click.option("--waiting", type=click.IntRange(1), default=200_000, show_default=True, help="Waiting tasks beside.")
+@measured
+def api_command(server: Server, **parameters: Any) -> Report:
+    """Requests to the REST API by wrk, against a bare view; and reads beside millions of finished tasks."""
+    return api.run(server, **parameters)
 
 
 @command.command("all")

@@ -54,6 +54,21 @@ class Database:
         with _errors_translated():
             return self._run(statement, parameters)
 
+    def call_direct(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """`call` for psycopg's own form of a statement: the same connections without what SQLAlchemy makes of a
+        statement and its rows."""
+        with _errors_translated():
+            pooled = self.engine.raw_connection()
+            driver = cast("psycopg.Connection[tuple[Any, ...]]", pooled.driver_connection)
+            try:
+                return driver.execute(statement, parameters).fetchall()
+            except psycopg.Error as error:
+                if driver.closed or error.sqlstate == READ_ONLY:
+                    pooled.invalidate(error)
+                raise
+            finally:
+                pooled.close()
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection for several statements that are to be done together or not at all."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
-from sqlalchemy import BigInteger, Boolean, ColumnClause, Table, Text, bindparam, column, func, select, text
+from sqlalchemy import BigInteger, ColumnClause, Table, bindparam, column, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from taskflow.errors import FieldProblem, TaskNotFound, WrongState
-from taskflow.schema import Time, task_executions, task_list
+from taskflow.schema import task_executions, task_list
 from taskflow.tasks.task import FINISHED_STATES
 from taskflow.web import params
 from taskflow.web.auth import principal, require_queue
 from taskflow.web.conditional import tagged
+from taskflow.web.creation import enqueue
 from taskflow.web.encoding import answer, encode, utc
 from taskflow.web.models.tasks import CreatedTask, Executions, RetryBody, Task, TaskBody, TaskQuery
 from taskflow.web.operation import operation
@@ -34,22 +35,6 @@ def _columns(view: Table) -> list[ColumnClause[Any]]:
 
 ID = bindparam("id", type_=BigInteger)
 OPTIONS = bindparam("options", type_=JSONB)
-# Created and read in one round trip, so that the answer shows the task as it was created, whoever claims it meanwhile.
-ENQUEUE = (
-    text(
-        "SELECT created, (task).* FROM taskflow.enqueue_and_read("
-        ":type, :payload, :queue, :priority, :run_at, :unique_key, :options)"
-    )
-    .bindparams(
-        bindparam("type", type_=Text),
-        bindparam("payload", type_=JSONB),
-        bindparam("queue", type_=Text),
-        bindparam("run_at", type_=Time),
-        bindparam("unique_key", type_=Text),
-        OPTIONS,
-    )
-    .columns(column("created", Boolean), *_columns(task_list))
-)
 READ = select(func.taskflow.read_task(ID).table_valued(*_columns(task_list)))
 EXECUTIONS = (
     select(func.taskflow.task_attempts(ID).table_valued(*_columns(task_executions)).alias("e"))
@@ -80,20 +65,9 @@ def create(body: TaskBody) -> Response:
     shared = services()
     shared.types.check(body.type, body.payload)
     shared.queues.ensure(body.queue)
-    row = shared.database.call(
-        ENQUEUE,
-        {
-            "type": body.type,
-            "payload": body.payload,
-            "queue": body.queue,
-            "priority": body.priority,
-            "run_at": body.run_at,
-            "unique_key": body.unique_key,
-            "options": body.options(),
-        },
-    )[0]._asdict()
-    document = task_body(row, redaction_for_caller()) | {"created": row["created"]}
-    if not row["created"]:
+    created, row = enqueue(shared.database, body)
+    document = task_body(row, redaction_for_caller()) | {"created": created}
+    if not created:
         return answer(document)
     return answer(document, 201, {"Location": url_for(".show", task_id=document["id"])})
 
