@@ -16,7 +16,6 @@ from taskflow.errors import SettingsError
 Names = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0)]
 DAY_SECONDS = 86_400.0
-SHORTEST_KEY = 16
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, not even a slash
 REDACTED_NAMES = (
     "password",
@@ -82,6 +81,8 @@ class Settings(BaseSettings):
     )
     web_threads: int = Field(48, ge=4, le=1000)  # in each process
     web_connections: int = Field(5, ge=1, le=100)  # in each process
+    max_streams: int = Field(64, ge=0, le=5000)  # of events, in each process; each has a thread beside web_threads
+    stream_seconds: Seconds = 300.0  # a stream ends then, and the client connects again
     web_prepare: bool = True  # prepared statements; a pooler in transaction mode may not know them
 
     @field_validator(
@@ -98,12 +99,8 @@ class Settings(BaseSettings):
 
     @field_validator("admin_key")
     @classmethod
-    def _hard_to_guess(cls, value: str) -> str:
-        if value and (len(value) < SHORTEST_KEY or not value.isascii() or any(c.isspace() for c in value)):
-            raise PydanticCustomError(
-                "key", f"must be a random text of {SHORTEST_KEY} or more ASCII characters (openssl rand -hex 32)"
-            )
-        return value
+    def _as_it_is_sent(cls, value: str) -> str:
+        return value.strip()  # as that of a header is
 
     @field_validator("trusted_proxies")
     @classmethod

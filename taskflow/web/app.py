@@ -15,6 +15,8 @@ from taskflow.web.backpressure import Backpressure
 from taskflow.web.client_address import TrustedProxies
 from taskflow.web.cors import Cors
 from taskflow.web.database import Database
+from taskflow.web.events.hub import Hub
+from taskflow.web.events.tickets import Tickets
 from taskflow.web.figures import Figures
 from taskflow.web.gauges import DatabaseGauges
 from taskflow.web.http_metrics import HttpMetrics
@@ -47,7 +49,7 @@ def create_app(settings: Settings, rate_limit: RateLimit | None = None) -> Flask
     shared = app.extensions[EXTENSION] = _services(settings, http_metrics)
     Cors(settings.cors_origins).register(app)
     counting = rate_limit or RateLimit(settings.rate_limit)
-    app.before_request(Authentication(settings, shared.keys, counting))
+    app.before_request(Authentication(settings, shared.keys, shared.tickets, counting))
     app.after_request(counting.headers)
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
@@ -58,12 +60,15 @@ def create_app(settings: Settings, rate_limit: RateLimit | None = None) -> Flask
 def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
     database = Database(settings)
     closing = threading.Event()
+    keys = KeyRing(database, settings.admin_key)
     return Services(
         settings=settings,
         database=database,
         types=TypeRegistry(database, reject_unknown=settings.reject_unknown_types),
         queues=QueueRegistry(database),
-        keys=KeyRing(database, settings.admin_key),
+        keys=keys,
+        tickets=Tickets(database, keys),
+        hub=Hub(settings.database_url, closing, capacity=settings.max_streams, gauge=http_metrics.streams),
         backpressure=Backpressure(database),
         waiting=WaitingRoom(database, max(2, settings.web_threads - THREADS_KEPT_FREE), closing),
         readiness=Readiness(database),

@@ -1,53 +1,43 @@
-"""Who asks: the key of a request, and what is open without one."""
+"""Who asks and what they may do: the key of a request, what is open without one, and where a server may listen."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app, g, request
 
-from taskflow.errors import SettingsError
+from taskflow.errors import SettingsError, TaskflowError
 from taskflow.settings import Settings
+from taskflow.store import api_keys
+from taskflow.web.client_address import client_of
+from taskflow.web.events.tickets import Tickets
 from taskflow.web.hosts import HostCheck
+from taskflow.web.keys import KeyRing
+from taskflow.web.principal import ANYBODY, SCOPES, Principal
 from taskflow.web.problems import Problem
+from taskflow.web.rate_limit import RateLimit
 
-SCOPES = frozenset({"read", "enqueue", "operate", "admin"})
 CHALLENGE = 'Bearer realm="taskflow"'
 # Whatever is below these is nobody's business without a key, whether there is such a path or not.
 PROTECTED = ("/api/", "/admin/")
+# Probes come from where clients come from too, and who refuses one has a healthy server restarted.
+NEVER_COUNTED = frozenset({"/live", "/ready"})
 
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whose request it is, and what they may do."""
-
-    name: str
-    scopes: frozenset[str]
-    queues: frozenset[str] | None = None  # None: every queue
-    shows_secrets: bool = True
-
-    @property
-    def sees_secrets(self) -> bool:
-        """Whether values under keys like `password` are shown to them."""
-        return self.shows_secrets and "admin" in self.scopes
-
-    def has(self, scope: str) -> bool:
-        """Whether they may do what needs `scope`; admin may do everything."""
-        return scope in self.scopes or "admin" in self.scopes
-
-    def sees(self, queue: str) -> bool:
-        """Whether what lies in `queue` exists for them."""
-        return self.queues is None or queue in self.queues
-
-
-# With auth off everything is open; but nobody has shown a key, so secrets stay hidden.
-ANYBODY = Principal("anybody", SCOPES, shows_secrets=False)
-ADMIN = Principal("admin", SCOPES)
+__all__ = [
+    "ANYBODY",
+    "SCOPES",
+    "Authentication",
+    "Principal",
+    "check_exposure",
+    "is_loopback",
+    "is_open",
+    "principal",
+    "require",
+    "require_every_queue",
+    "require_queue",
+]
 
 
 def principal() -> Principal:
@@ -70,6 +60,12 @@ def require_queue(name: str) -> None:
         raise Problem("queue_not_allowed", f"This key is limited to other queues than {name!r}.")
 
 
+def require_every_queue() -> None:
+    """Raises `Problem` 403 for a key that is limited to some queues: it could make itself one that is not."""
+    if principal().queues is not None:
+        raise Problem("forbidden", "This key is limited to some queues, and what is asked for concerns all of them.")
+
+
 def is_open(view: Callable[..., Any]) -> bool:
     """Whether a view was declared as open without a key."""
     declared = getattr(view, "operation", None)
@@ -79,21 +75,31 @@ def is_open(view: Callable[..., Any]) -> bool:
 class Authentication:
     """Decides for every request whose it is; to be called before the request is handled."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keys: KeyRing, tickets: Tickets, rate_limit: RateLimit) -> None:
         self._off = settings.auth == "off"
         self._metrics_open = settings.metrics_open
-        self._admin_digest = _digest(settings.admin_key.encode()) if settings.admin_key else None
-        self._hosts = HostCheck(settings.allowed_hosts)
+        self._keys = keys
+        self._tickets = tickets
+        self._rate_limit = rate_limit
+        self._hosts = HostCheck(settings.allowed_hosts, settings.cors_origins)
 
     def __call__(self) -> None:
-        """Set `g.principal`. Raises `Problem` 401, or 403 where auth is off and the request comes from elsewhere."""
+        """Set `g.principal`. Raises `Problem`: 401; 429; 403 where auth is off and the request comes from elsewhere."""
         g.principal = ANYBODY
-        if self._is_open():
-            return
         if self._off:
-            self._hosts(request.headers.get("Host"), request.headers.get("Origin"))
-        else:
-            g.principal = self._principal()
+            self._count(None)
+            if not self._is_open():
+                self._hosts(request.headers.get("Host"), request.headers.get("Origin"))
+            return
+        is_open = self._is_open()
+        shown = None if is_open else _key_of_request()
+        key = self._keys.find(shown) if shown else None if is_open else self._tickets.key_of_request()
+        # A request that shows no key that is valid is counted by its address, so that guessing is limited as well.
+        self._count(None if key is None else key.principal)
+        if key is not None:
+            g.principal = key.principal
+        elif not is_open:
+            raise self._refusal(shown)
 
     def _is_open(self) -> bool:
         if request.url_rule is None:
@@ -101,31 +107,41 @@ class Authentication:
         view = current_app.view_functions[request.url_rule.endpoint]
         return is_open(view) or (self._metrics_open and request.path == "/metrics")
 
-    def _principal(self) -> Principal:
-        key = _key_of_request()
-        if self._admin_digest is None:
-            raise _unauthorized(
-                "No key is set up. Start the server with TASKFLOW_ADMIN_KEY=<a long random text>, or for use on this"
-                " machine alone with TASKFLOW_AUTH=off."
+    def _count(self, whose: Principal | None) -> None:
+        if request.path in NEVER_COUNTED:
+            return
+        client = whose.client if whose is not None else None
+        self._rate_limit(client or client_of(request.remote_addr))
+
+    def _refusal(self, shown: bytes | None) -> Problem:
+        if shown is None:
+            return _unauthorized("Send the key as Authorization: Bearer KEY, or as X-API-Key: KEY.")
+        if not self._keys.has_any():
+            return _unauthorized(
+                "No key is set up. Make one with `taskflow keys create`, or start the server with TASKFLOW_ADMIN_KEY=<a"
+                " long random text>, or for use on this machine alone with TASKFLOW_AUTH=off."
             )
-        if key is None:
-            raise _unauthorized("Send the key as Authorization: Bearer KEY, or as X-API-Key: KEY.")
-        # Digests have one length, so that the time of the comparison says nothing about the key.
-        if not hmac.compare_digest(_digest(key), self._admin_digest):
-            raise _unauthorized("This key is not valid.")
-        return ADMIN
+        return _unauthorized("This key is not valid.", ', error="invalid_token"')
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve the network without a key. Raises `SettingsError` that says what to do."""
-    if settings.auth == "on" and not settings.admin_key and not is_loopback(settings.host):
-        raise SettingsError(
-            [
-                f"TASKFLOW_ADMIN_KEY: without a key the server does not listen on {settings.host}, which others can"
-                " reach. Set TASKFLOW_ADMIN_KEY to a long random text (openssl rand -hex 32), or listen on 127.0.0.1,"
-                " or, where something in front of it checks who asks, set TASKFLOW_AUTH=off."
-            ]
-        )
+    """Refuse to serve the network while nobody has a key. Raises `SettingsError` that says what to do."""
+    if settings.auth == "off" or settings.admin_key or is_loopback(settings.host):
+        return
+    try:
+        if api_keys.any_live(settings.database_url):
+            return
+        reason = "the database holds no API key"
+    except TaskflowError as error:
+        reason = f"whether the database holds an API key could not be found out ({error})"
+    raise SettingsError(
+        [
+            f"TASKFLOW_ADMIN_KEY: is not set, and {reason}. Without any key the server does not listen on"
+            f" {settings.host}, which others can reach. Set TASKFLOW_ADMIN_KEY to a long random text (openssl rand -hex"
+            " 32), or make a key with `taskflow keys create`, or listen on 127.0.0.1, or, where something in front of"
+            " it checks who asks, set TASKFLOW_AUTH=off."
+        ]
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -144,9 +160,5 @@ def _key_of_request() -> bytes | None:
     return key.encode("latin-1", "replace") or None  # as the bytes came: WSGI hands them over as latin-1
 
 
-def _unauthorized(detail: str) -> Problem:
-    return Problem("unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE})
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _unauthorized(detail: str, error: str = "") -> Problem:
+    return Problem("unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE + error})

@@ -11,6 +11,8 @@ from taskflow.settings import Settings
 from taskflow.web.backpressure import Backpressure
 from taskflow.web.database import Database
 from taskflow.web.figures import Figures
+from taskflow.web.events.hub import Hub
+from taskflow.web.events.tickets import Tickets
 from taskflow.web.gauges import DatabaseGauges
 from taskflow.web.http_metrics import HttpMetrics
 from taskflow.web.keys import KeyRing
@@ -33,6 +35,8 @@ class Services:
     types: TypeRegistry
     queues: QueueRegistry
     keys: KeyRing
+    tickets: Tickets
+    hub: Hub
     backpressure: Backpressure
     waiting: WaitingRoom
     readiness: Readiness
