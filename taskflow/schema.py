@@ -131,7 +131,7 @@ def _execution_columns() -> list[Column[Any]]:
 tasks = Table("tasks", metadata, *_task_columns())
 tasks_live = Table("tasks_live", metadata, *_task_columns())
 tasks_dead = Table("tasks_dead", metadata, *_task_columns())
-executions = Table("executions", metadata, *_execution_columns())
+executions = Table("executions", metadata, *_execution_columns(), Column("next_state", task_state))
 executions_kept = Table("executions_kept", metadata, *_execution_columns())
 
 # Every task, with the state that people see (`scheduled` is possible) and the limits that hold for it.
@@ -336,6 +336,33 @@ task_stats = Table(
     _set("duration_seconds", Double),
     _set("duration_buckets", ARRAY(BigInteger)),
     Column("last_finished_at", Time),
+    _set("retried", BigInteger),
+    _set("dead_lettered", BigInteger),
+)
+
+task_totals = Table(
+    "task_totals",
+    metadata,
+    _key("queue", Text),
+    _key("type", Text),
+    _set("first_seen", Time),
+    _set("created", BigInteger),
+    _set("completed", BigInteger),
+    _set("failed", BigInteger),
+    _set("retried", BigInteger),
+    _set("dead_lettered", BigInteger),
+    _set("rescued", BigInteger),
+)
+
+totals_counted = Table(
+    "totals_counted",
+    metadata,
+    _key("only_row", Boolean),
+    _set("minute", Time),
+    _set("task_id", BigInteger),
+    Column("next_id", BigInteger),
+    Column("next_xid", BigInteger),
+    Column("noted_at", Time),
 )
 
 task_ends = Table(

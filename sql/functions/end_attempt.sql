@@ -55,7 +55,7 @@ BEGIN
     WHERE t.id = p_task.id AND t.state = 'running';
 
     INSERT INTO taskflow.executions
-        (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, error, traceback, logs)
+        (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, error, traceback, logs, next_state)
     VALUES (p_task.id, p_task.attempt, p_outcome, p_task.worker_id, p_task.queue, p_task.type, v_started, v_now,
-            v_error, left(p_details ->> 'traceback', 50000), p_details -> 'logs');
+            v_error, left(p_details ->> 'traceback', 50000), p_details -> 'logs', new_state);
 END $$;

@@ -15,29 +15,35 @@ BEGIN
     WITH measured AS (
         -- date_bin and date_part: a third of the time of date_trunc and of extract, which computes in numeric.
         SELECT date_bin('1 minute', e.finished_at, '2000-01-01 00:00+00') AS minute, e.queue, e.type, e.outcome, e.finished_at,
+               e.next_state,
                greatest(date_part('epoch', e.finished_at - e.started_at), 0) AS seconds
         FROM taskflow.executions e
         WHERE e.finished_at >= date_trunc('minute', p_from) AND e.finished_at < date_trunc('minute', p_to)
     ), bucketed AS (
         SELECT m.minute, m.queue, m.type, m.outcome, taskflow.duration_bucket(m.seconds) AS bucket, count(*) AS n,
-               sum(m.seconds) AS seconds, max(m.finished_at) AS last
+               sum(m.seconds) AS seconds, max(m.finished_at) AS last,
+               count(*) FILTER (WHERE m.next_state = 'retrying') AS retried,
+               count(*) FILTER (WHERE m.next_state = 'dead_letter') AS dead_lettered
         FROM measured m
         GROUP BY 1, 2, 3, 4, 5
     ), summed AS (
         SELECT b.minute, b.queue, b.type, b.outcome, sum(b.n)::bigint AS n, sum(b.seconds) AS seconds,
-               array_agg(b.bucket) AS buckets, array_agg(b.n) AS counts, max(b.last) AS last
+               array_agg(b.bucket) AS buckets, array_agg(b.n) AS counts, max(b.last) AS last,
+               sum(b.retried) AS retried, sum(b.dead_lettered) AS dead_lettered
         FROM bucketed b
         GROUP BY 1, 2, 3, 4
     )
     INSERT INTO taskflow.task_stats AS t
-        (minute, queue, type, outcome, count, duration_seconds, duration_buckets, last_finished_at)
+        (minute, queue, type, outcome, count, duration_seconds, duration_buckets, last_finished_at, retried, dead_lettered)
     SELECT s.minute, s.queue, s.type, s.outcome, s.n, s.seconds,
-           ARRAY(SELECT coalesce(s.counts[array_position(s.buckets, i)], 0) FROM generate_series(1, 23) AS i ORDER BY i), s.last
+           ARRAY(SELECT coalesce(s.counts[array_position(s.buckets, i)], 0) FROM generate_series(1, 23) AS i ORDER BY i), s.last,
+           s.retried, s.dead_lettered
     FROM summed s
     ORDER BY 1, 2, 3, 4                                         -- one order, or two at once could deadlock
     ON CONFLICT (minute, queue, type, outcome) DO UPDATE
         SET count = excluded.count, duration_seconds = excluded.duration_seconds,
-            duration_buckets = excluded.duration_buckets, last_finished_at = excluded.last_finished_at
+            duration_buckets = excluded.duration_buckets, last_finished_at = excluded.last_finished_at,
+            retried = excluded.retried, dead_lettered = excluded.dead_lettered
         WHERE (t.count, t.duration_seconds, t.duration_buckets)
               IS DISTINCT FROM (excluded.count, excluded.duration_seconds, excluded.duration_buckets);
     GET DIAGNOSTICS v_rows = ROW_COUNT;

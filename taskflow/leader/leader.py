@@ -17,6 +17,7 @@ from taskflow.leader.rescuer import Rescuer
 from taskflow.leader.retention import Retention
 from taskflow.leader.schedules import Schedules
 from taskflow.leader.statistics import Statistics
+from taskflow.leader.totals import Totals
 from taskflow.settings import Settings
 
 LEASE_SECONDS = (2.0, 15.0)  # at least, so that it does not run out on a busy machine; at most
@@ -39,6 +40,7 @@ class Leader:
             "tasks_ended": timedelta(seconds=settings.retention_ended),
             "executions": timedelta(seconds=settings.retention_executions),
         }
+        counted = Statistics()
         self._loopers = (
             Looper(
                 "leader",
@@ -48,7 +50,7 @@ class Leader:
             Looper(
                 "upkeep",
                 settings.database_url,
-                [Partitions(), Statistics(), Endings(), Retention(keep)],
+                [Partitions(), counted, Totals(lambda: counted.final), Endings(), Retention(keep)],
                 wanted=lambda: self._lease.held,
             ),
             Looper("schedules", settings.database_url, [Schedules()], wanted=lambda: self._lease.held),

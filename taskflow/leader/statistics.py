@@ -27,9 +27,11 @@ class Statistics(Loop):
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next: datetime | None = None
+        self.final: datetime | None = None
+        """The minutes before this one are counted for good; None while there may be some that are not."""
 
     def begin(self, connection: Connection) -> None:
-        self._next = None
+        self._next = self.final = None
 
     def work(self, connection: Connection) -> float:
         started = self._clock()
@@ -45,7 +47,7 @@ class Statistics(Loop):
             if self._clock() - started > ROUND_SECONDS and minute <= current:
                 self._next = minute
                 return REST * (self._clock() - started) if minute > current - LATE else 0.0
-        self._next = current - LATE
+        self._next = self.final = current - LATE
         return max(INTERVAL_SECONDS, REST * (self._clock() - started))
 
     def _first_minute(self, current: datetime, done: datetime | None) -> datetime:

@@ -28,6 +28,21 @@ def roll_up(connection: psycopg.Connection[Any], start: datetime, end: datetime)
     return repeat_on_conflict(statement)
 
 
+def add_to_totals(connection: psycopg.Connection[Any], until: datetime) -> None:
+    """Add the minutes before `until`, which will not be counted again, to the totals."""
+    repeat_on_conflict(lambda: connection.execute("SELECT taskflow.add_to_totals(%s)", (until,)))
+
+
+def count_created(connection: psycopg.Connection[Any]) -> bool:
+    """Add tasks that were created to the totals; whether there are more."""
+
+    def statement() -> bool:
+        row = connection.execute("SELECT taskflow.count_created()").fetchone()
+        return row is not None and bool(row[0])
+
+    return repeat_on_conflict(statement)
+
+
 def endings_counted_until(connection: psycopg.Connection[Any]) -> tuple[datetime, datetime | None]:
     """The current minute by the database's clock, and that up to which endings have been counted (None: there are no
     days of ended tasks)."""

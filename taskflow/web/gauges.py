@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import text
 
 from taskflow.errors import TaskflowError
+from taskflow.web.counters import SELECT_COUNTERS, DatabaseCounters
 from taskflow.web.database import Database
 from taskflow.web.representation import PRIORITY_NAMES
 
@@ -24,7 +25,7 @@ MAX_QUEUES = 200
 OTHER = "other"
 
 # Rows of (gauge, queue, state, priority, value). tasks_dead is counted in its primary key alone.
-SELECT_GAUGES = text("""
+SELECT_GAUGES = text(f"""
 WITH waiting AS (
     SELECT t.queue::text AS queue, taskflow.shown_state(t.state, t.run_at) AS state, t.priority, count(*) AS depth,
            min(t.run_at) FILTER (WHERE t.state IN ('pending', 'retrying') AND t.run_at <= now()) AS oldest
@@ -46,6 +47,10 @@ SELECT 'schedules_enabled', NULL, NULL, NULL, count(*) FROM taskflow.schedules W
 UNION ALL
 SELECT 'oldest_transaction_age_seconds', NULL, NULL, NULL, coalesce(extract(epoch FROM now() - min(xact_start)), 0)
 FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+UNION ALL
+SELECT 'is_leader', NULL, NULL, NULL, count(*) FROM taskflow.leases WHERE name = 'leader' AND expires_at > now()
+UNION ALL
+{SELECT_COUNTERS}
 """)
 
 HELP = {
@@ -56,6 +61,7 @@ HELP = {
     "dlq_size": "Dead letters",
     "schedules_enabled": "Schedules that fire",
     "oldest_transaction_age_seconds": "Age of the oldest open transaction, which keeps dead rows alive",
+    "is_leader": "1 while some process runs the leader's loops",
 }
 LABELS = {
     "queue_depth": ("queue", "state", "priority"),
@@ -67,7 +73,7 @@ log = logging.getLogger("taskflow.web")
 
 
 class Figure(NamedTuple):
-    """One row of SELECT_GAUGES."""
+    """One row of SELECT_GAUGES; of a counter, `state` is the type."""
 
     gauge: str
     queue: str | None
@@ -82,15 +88,18 @@ class DatabaseGauges(Collector):
     def __init__(self, database: Database, *, heartbeat_timeout: float) -> None:
         self._database = database
         self._parameters = {"heartbeat_timeout": heartbeat_timeout}
+        self._counters = DatabaseCounters()
         self._started_at = time.monotonic()
         self._lock = threading.Lock()
         self._figures: list[Figure] | None = None
         self._valid_until = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        """Every gauge, and whether the database could be asked."""
+        """Every gauge and counter, and whether the database could be asked."""
         figures = self._current()
-        yield from _families(figures or [])
+        if figures is not None:
+            yield from _families(figures)
+            yield from self._counters.families((row.gauge, row.queue, row.state, row.value) for row in figures)
         yield _single("database_up", "1 while PostgreSQL answers", float(figures is not None))
         yield _single("uptime_seconds", "Since this process started", time.monotonic() - self._started_at)
 
@@ -136,7 +145,7 @@ def _queues_with_a_label(figures: list[Figure]) -> frozenset[str]:
     """Clients choose the names of queues: the fullest have a label of their own, the rest is "other"."""
     depths: Counter[str] = Counter()
     for name, queue, _, _, value in figures:
-        if queue is not None:
+        if queue is not None and name in LABELS:
             depths[queue] += int(value) if name == "queue_depth" else 0
     return frozenset(queue for queue, _ in depths.most_common(MAX_QUEUES))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -110,6 +113,59 @@ def test_one_statement_that_is_kept_for_some_seconds(app: Flask) -> None:
         scrape(app.test_client())
 
     assert len(statements) == 1
+
+
+def test_what_has_happened_to_tasks_is_counted_by_queue_and_type(
+    client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine
+) -> None:
+    connection.execute("SELECT taskflow.enqueue('echo', '{}') FROM generate_series(1, 4)")
+    engine.run()
+    engine.run("failed", error="boom")
+    engine.run("failed", final=True, error="boom")
+    for _ in range(2):
+        connection.execute("SELECT taskflow.count_created()")
+    connection.execute("SELECT taskflow.roll_up_minutes(now() - interval '2 min', now() + interval '1 min')")
+
+    samples = scrape(client)
+
+    labels = {"queue": "default", "type": "echo"}
+    assert value(samples, "tasks_created_total", **labels) == 4
+    assert value(samples, "tasks_completed_total", **labels) == 1
+    assert value(samples, "attempts_failed_total", **labels) == 2
+    assert value(samples, "attempts_retried_total", **labels) == 1
+    assert value(samples, "tasks_dead_lettered_total", **labels) == 1
+    assert value(samples, "tasks_rescued_total", **labels) == 0
+
+
+def test_a_counter_never_falls_though_what_it_counted_was_removed(
+    client: FlaskClient, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gauges, "MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "REST_FACTOR", 0.0)
+    connection.execute("INSERT INTO taskflow.task_totals (queue, type, completed) VALUES ('q', 't', 5)")
+    assert value(scrape(client), "tasks_completed_total", queue="q", type="t") == 5
+
+    connection.execute("UPDATE taskflow.task_totals SET completed = 3")
+
+    assert value(scrape(client), "tasks_completed_total", queue="q", type="t") == 5
+
+
+def test_whether_anybody_leads(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
+    connection.execute("SELECT taskflow.acquire_lease('leader', 'somebody', 30)")
+
+    assert value(scrape(client), "is_leader") == 1
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with prometheus, which is not installed")
+def test_promtool_has_no_complaint(client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine) -> None:
+    connection.execute("SELECT taskflow.enqueue('echo', '{}') FROM generate_series(1, 2)")
+    connection.execute("INSERT INTO taskflow.task_totals (queue, type, completed) VALUES ('q', 't', 5)")
+    engine.run()
+
+    text = client.get("/metrics").text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 def test_no_partition_of_history_is_read(connection: psycopg.Connection[Any]) -> None:
