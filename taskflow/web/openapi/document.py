@@ -74,7 +74,7 @@ def _tags(found: list[Endpoint]) -> list[dict[str, str]]:
     modules = {endpoint.tag: sys.modules[endpoint.view.__module__] for endpoint in found}
     return [
         {"name": tag, "description": (inspect.getdoc(module) or "").partition("\n")[0]}
-        for tag, module in sorted(modules.items())
+        for tag, module in modules.items()
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
+from taskflow.web.openapi.tags import place
 from taskflow.web.operation import Operation, operation_of
 
 ARGUMENT = re.compile(r"<(?:\w+(?:\([^>]*\))?:)?(\w+)>")
@@ -50,7 +51,7 @@ def endpoints(app: Flask) -> list[Endpoint]:
         if (declared := operation_of(app.view_functions[rule.endpoint])) is not None
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS)
     ]
-    return _with_unique_names(sorted(found, key=lambda endpoint: (endpoint.tag, endpoint.path, endpoint.method)))
+    return _with_unique_names(sorted(found, key=lambda endpoint: (place(endpoint.tag), endpoint.path, endpoint.method)))
 
 
 def undeclared(app: Flask) -> list[str]:

@@ -45,6 +45,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "queue": ("default",),
     "queue_name": ("default",),
     "queues": (["default"],),
+    "reason": ("every slot of the workers that serve its queue is busy",),
     "result": ({"delivered": True},),
     "sample_id": ("42",),
     "schedule_id": ("3",),
@@ -73,6 +74,7 @@ ABSENT = frozenset(
         "next_cursor",
         "next_retry_at",
         "progress_message",
+        "reason",
         "traceback",
         "unique_key",
     }

@@ -15,7 +15,8 @@ ARGUMENTS = {
     "worker_id": "the id of the worker",
     "schedule_id": "the id of the schedule, or its name",
     "key_id": "the id of the key",
-    "name": "the name of the queue",
+    "name": "its name",
+    "file": "the name of the file",
     "priority": "low, normal, high or critical",
 }
 IF_MATCH = {

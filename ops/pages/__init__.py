@@ -1,0 +1,9 @@
+"""The pages of docs/ that are made from the code: name of the file → what makes its text."""
+
+from ops.pages import api_reference, configuration, errors
+
+PAGES = {
+    "api-reference.md": api_reference.page,
+    "configuration.md": configuration.page,
+    "errors.md": errors.page,
+}

@@ -1,0 +1,98 @@
+"""Every operation is tried with what its document allows and with what it forbids (schemathesis), over a database where
+the ids in the addresses exist.
+
+Nothing may end as 5xx, and each answer must be one that the document has: its status, its headers, its type and its
+schema. What the document forbids must be refused.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+
+from taskflow.settings import load
+from taskflow.web import create_app
+from taskflow.web.openapi import document
+from tests.web.conftest import ADMIN_KEY, Engine
+
+EXAMPLES = 20
+AUTHORIZATION = {"Authorization": f"Bearer {ADMIN_KEY}"}
+# Requests that last: each has tests of its own, that read what comes bit by bit.
+STREAMS = r"^/ws$|/events$"
+# A schema says which values a field takes; which go together, and what may be done in which state, is said in words.
+# And that nobody is served without a key is tested elsewhere, for every operation.
+LEFT_OUT = [positive_data_acceptance, ignored_auth]
+
+documented = schemathesis.openapi.from_dict(
+    document(create_app(load(database_url="postgresql://nobody@127.0.0.1:1/none"))),
+    config=SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "base-url": "http://localhost",
+            "headers": AUTHORIZATION,
+            "generation": {
+                "deterministic": True,
+                "max-examples": EXAMPLES,
+                "database": "none",
+                "with-security-parameters": False,
+            },
+        }
+    ),
+)
+
+
+@dataclass
+class World:
+    """An application, and what exists in its database: the name of an argument of a path → values."""
+
+    app: Flask
+    existing: dict[str, list[str]] = field(default_factory=dict)
+
+    def aim(self, case: schemathesis.Case) -> None:
+        """Let four of five addresses be of something that exists."""
+        for name, value in case.path_parameters.items():
+            choices = self.existing.get(name, [])
+            chosen = zlib.crc32(str(value).encode("utf-8", "replace")) % (len(choices) * 5 // 4 + 1)
+            if chosen < len(choices):
+                case.path_parameters[name] = choices[chosen]
+        if "wait" in case.query:
+            case.path_parameters["task_id"] = self.existing["ended"][0]  # nobody waits for that one
+
+
+@pytest.fixture
+def world(make_app: Callable[..., Flask], connection: psycopg.Connection[Any], engine: Engine) -> World:
+    app = make_app(auth="on", admin_key=ADMIN_KEY)
+
+    def enqueue(**options: Any) -> str:
+        row = connection.execute(
+            "SELECT id FROM taskflow.enqueue('echo', '{\"to\": \"ada\"}', options => %s)",
+            [psycopg.types.json.Jsonb(options)],
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    tasks = []
+    for outcome in ("succeeded", "failed", None):
+        tasks.append(enqueue(max_attempts=1))
+        claimed = engine.claim()
+        if outcome is not None:
+            engine.finish(claimed, outcome)
+    tasks += [enqueue(), enqueue(delay=3600)]
+    return World(app, {"task_id": tasks, "ended": tasks[:1]})
+
+
+@documented.exclude(path_regex=STREAMS).parametrize()
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_an_operation_answers_as_documented_whatever_it_is_sent(case: schemathesis.Case, world: World) -> None:
+    world.aim(case)
+    case.call_and_validate(app=world.app, excluded_checks=LEFT_OUT)

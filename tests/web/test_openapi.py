@@ -1,0 +1,177 @@
+"""The OpenAPI document is valid, complete and served; the page that shows it needs nobody else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from taskflow.cli.main import main
+from taskflow.settings import load
+from taskflow.web import create_app
+from taskflow.web.openapi import document
+from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
+from taskflow.web.openapi.endpoints import endpoints, undeclared
+from taskflow.web.problems import CONTENT_TYPE, KINDS
+from tests.web.conftest import ADMIN_KEY
+
+# Neither the document nor these tests need a database.
+APP = create_app(load(database_url="postgresql://nobody@127.0.0.1:1/none"))
+ENDPOINTS = endpoints(APP)
+DOCUMENT = document(APP)
+on_each_operation = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+
+
+def operations() -> Iterator[dict[str, Any]]:
+    for path in DOCUMENT["paths"].values():
+        yield from path.values()
+
+
+def operation(endpoint: Any) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
+    return found
+
+
+def resolved(item: dict[str, Any]) -> dict[str, Any]:
+    """`item`, or what it refers to."""
+    if "$ref" not in item:
+        return item
+    found: Any = DOCUMENT
+    for name in item["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return dict(found)
+
+
+def test_the_document_is_valid_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    validate(DOCUMENT)
+
+
+def test_every_view_is_declared() -> None:
+    assert undeclared(APP) == []
+
+
+def test_a_view_that_is_not_declared_would_be_noticed() -> None:
+    app = Flask("another")
+    app.add_url_rule("/forgotten", "forgotten", lambda: "")
+
+    assert "forgotten" in undeclared(app)
+    assert endpoints(app) == []
+
+
+def test_every_address_with_each_of_its_methods_is_in_the_document() -> None:
+    served = {
+        (re.sub(r"<(?:[^:>]+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in APP.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {(path, method) for path, item in DOCUMENT["paths"].items() for method in item} == served
+
+
+def test_every_operation_has_an_id_of_its_own_and_says_in_a_line_what_it_is() -> None:
+    ids = [found["operationId"] for found in operations()]
+    assert sorted(ids) == sorted(set(ids))
+    for found in operations():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", found["operationId"])
+        assert found["summary"], found["operationId"]
+        assert not found["summary"].endswith(".")
+
+
+@on_each_operation
+def test_every_answer_and_every_error_is_in_the_document(endpoint: Any) -> None:
+    responses = {int(status): resolved(found) for status, found in operation(endpoint)["responses"].items()}
+    for status, model in endpoint.operation.answers.items():
+        content = responses[status].get("content", {})
+        if model is not None:
+            assert resolved(content["application/json"]["schema"])["title"] == model.__name__
+    for code in codes_of(endpoint):
+        schema = responses[KINDS[code][0]]["content"][CONTENT_TYPE]["schema"]
+        assert code in schema["allOf"][1]["properties"]["code"]["enum"]
+
+
+def test_every_code_is_an_error_of_some_operation_or_comes_before_all() -> None:
+    said = {code for endpoint in ENDPOINTS for code in codes_of(endpoint)}
+    assert said | set(BEFORE_ALL) == set(KINDS)
+
+
+def test_the_names_of_schemas_are_fit_to_be_names_of_types() -> None:
+    for name in DOCUMENT["components"]["schemas"]:
+        assert re.fullmatch(r"[A-Z][A-Za-z0-9]*", name), f"{name}: two models have one name"
+
+
+def test_every_example_fits_its_schema() -> None:
+    contents = [found.get("requestBody", {}).get("content", {}) for found in operations()]
+    contents += [
+        resolved(response).get("content", {}) for found in operations() for response in found["responses"].values()
+    ]
+    examples = 0
+    for content in contents:
+        for described in content.values():
+            if "example" in described:
+                schema = {**described["schema"], "components": DOCUMENT["components"]}
+                Draft202012Validator(schema).validate(described["example"])
+                examples += 1
+    assert examples > 20
+
+
+def test_older_names_are_marked_as_such() -> None:
+    task = DOCUMENT["components"]["schemas"]["Task"]["properties"]
+    for name in ("task_id", "job_id", "status", "attempts"):
+        assert task[name]["deprecated"]
+        assert task[name]["readOnly"]
+
+
+@pytest.mark.parametrize(
+    "endpoint", [e for e in ENDPOINTS if e.operation.scope is not None], ids=lambda endpoint: endpoint.name
+)
+def test_what_has_a_scope_is_refused_without_a_key(endpoint: Any) -> None:
+    client = create_app(load(auth="on", admin_key=ADMIN_KEY)).test_client()
+    response = client.open(re.sub(r"{\w+}", "1", endpoint.path), method=endpoint.method)
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert operation(endpoint)["security"][0]["bearer"] == [endpoint.operation.scope]
+
+
+def test_the_document_is_served_to_all_and_only_once(make_app: Callable[..., Flask]) -> None:
+    client = make_app(auth="on", admin_key=ADMIN_KEY).test_client()
+
+    response = client.get("/openapi.json")
+
+    assert response.json == json.loads(json.dumps(DOCUMENT))
+    again = client.get("/openapi.json", headers={"If-None-Match": response.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_the_page_needs_nobody_else_and_holds_no_script(client: FlaskClient) -> None:
+    page = client.get("/docs")
+
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert "openapi.json" in needed
+    for address in needed:
+        assert client.get(f"/{address}").status_code == 200
+    assert re.findall(r"<script(?![^>]* src=)", page.text) == []
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "http" not in policy
+
+
+def test_the_page_has_only_its_own_files(client: FlaskClient) -> None:
+    for name in ("index.html", "..%2f..%2fdocument.py", "oauth2-redirect.html"):
+        assert client.get(f"/docs/{name}").status_code == 404
+
+
+def test_the_command_prints_the_document() -> None:
+    done = CliRunner().invoke(main, ["openapi"])
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output) == json.loads(json.dumps(DOCUMENT))
