@@ -313,8 +313,11 @@ class Claimer:
         if any(concerns(hint, self._identity.all()) for hint in hints):
             self._queues_read = float("-inf")
             self._completer.beat()
-        elif (self._listener.deaf or not self._notified) and self._heartbeat.age_seconds > UNHINTED_BEAT_SECONDS:
-            self._completer.beat()
+        elif self._listener.deaf or not self._notified:
+            if self._heartbeat.age_seconds > UNHINTED_BEAT_SECONDS:
+                self._completer.beat()
+            if time.monotonic() - self._queues_read > UNHINTED_BEAT_SECONDS:
+                self._queues_read = float("-inf")
 
     def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
         """React to what was notified: a hint each, the database is asked what is true."""
