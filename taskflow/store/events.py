@@ -94,7 +94,7 @@ def read(connection: Connection, ids: Sequence[int]) -> list[Batch]:
 
 def observe(connection: Connection, ranges: Sequence[tuple[int, int]], limit: int) -> list[Observed]:
     """Tasks created with an id in one of the ranges, and whatever else happened to tasks without a worker."""
-    parameters = (numbers(low for low, _ in ranges), numbers(high for _, high in ranges), limit)
+    parameters = (numbers([low for low, _ in ranges]), numbers([high for _, high in ranges]), limit)
     return list(map(Observed._make, connection.execute(query("observe_tasks"), parameters).fetchall()))
 
 

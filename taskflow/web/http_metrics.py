@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Request, request
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -35,6 +35,9 @@ class HttpMetrics(Collector):
     def __init__(self, app: Flask) -> None:
         self._registry = CollectorRegistry()
         app.before_request(_leave_out_invented_methods)
+        self.streams = Gauge(
+            "taskflow_streams", "Open streams of events", registry=self._registry, multiprocess_mode="livesum"
+        )
         PrometheusMetrics(
             app, path=None, defaults_prefix="taskflow", group_by=route, buckets=BUCKETS, registry=self._registry
         )

@@ -30,11 +30,13 @@ KINDS: dict[str, tuple[int, str]] = {
     "task_not_found": (404, "No such task"),
     "key_not_found": (404, "No such API key"),
     "worker_not_found": (404, "No such worker"),
+    "schedule_not_found": (404, "No such schedule"),
     "queue_not_found": (404, "No such queue"),
     "method_not_allowed": (405, "Method not allowed"),
     "wrong_state": (409, "The state does not allow this"),
     "unique_conflict": (409, "A live task has this unique key"),
     "queue_exists": (409, "The queue exists already"),
+    "schedule_exists": (409, "The schedule exists already"),
     "queue_not_empty": (409, "The queue is not empty"),
     "request_in_progress": (409, "A request with this Idempotency-Key is in progress"),
     "precondition_failed": (412, "Changed by somebody else"),
@@ -57,6 +59,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "database_unavailable": (503, "The database is away"),
     "schema_mismatch": (503, "The database does not fit this version"),
     "too_many_waiting": (503, "Too many requests are waiting"),
+    "too_many_streams": (503, "Too many streams are open"),
     "queue_full": (503, "The queue is full"),
 }
 BY_STATUS = {

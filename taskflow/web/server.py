@@ -13,6 +13,7 @@ from taskflow import telemetry
 from taskflow.errors import TaskflowError
 from taskflow.settings import Settings
 from taskflow.web.app import create_app
+from taskflow.web.rate_limit import RateLimit
 
 # Longer than routers keep their connections to us (Heroku 90 s, AWS 60 s): who closes first must be the router, or it
 # may just be sending a request.
@@ -29,7 +30,8 @@ class Server(BaseApplication):  # type: ignore[misc]
     """gunicorn with its settings made here, and none from files or its own variables."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.rate_limit = RateLimit(settings.rate_limit)  # here, before the processes are forked that share it
         self._descriptor = listener.detach()  # gunicorn's from now on: it closes it
         super().__init__()
 
@@ -41,15 +43,15 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Called by gunicorn in every process that serves."""
-        return create_app(self._settings)
+        return create_app(self.settings, self.rate_limit)
 
     def _options(self) -> dict[str, Any]:
         return {
             "bind": f"fd://{self._descriptor}",
             "backlog": BACKLOG,
             "worker_class": "taskflow.web.gunicorn_worker.Worker",
-            "workers": self._settings.web_processes,
-            "threads": self._settings.web_threads,
+            "workers": self.settings.web_processes,
+            "threads": self.settings.web_threads + self.settings.max_streams,  # a thread is made when it is needed
             "keepalive": KEEPALIVE_SECONDS,
             "graceful_timeout": GRACEFUL_SECONDS,
             "timeout": TIMEOUT_SECONDS,
@@ -64,7 +66,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 def serve(settings: Settings) -> None:
     """Serve until a signal says otherwise. Raises `TaskflowError` if the address cannot be listened on."""
     telemetry.configure(settings)
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     telemetry.get_logger("server").info(
         "server_started",
@@ -72,12 +74,12 @@ def serve(settings: Settings) -> None:
         auth=settings.auth,
         processes=settings.web_processes,
         threads=settings.web_threads,
-        database_connections_at_most=settings.web_processes * settings.web_connections,
+        database_connections_at_most=settings.web_processes * (settings.web_connections + 1),  # one for events
     )
     Server(settings, listener).run()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address; here and not in gunicorn, for one clear line when it cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(

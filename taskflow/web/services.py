@@ -10,9 +10,9 @@ from flask import current_app, g
 from taskflow.settings import Settings
 from taskflow.web.backpressure import Backpressure
 from taskflow.web.database import Database
-from taskflow.web.figures import Figures
 from taskflow.web.events.hub import Hub
 from taskflow.web.events.tickets import Tickets
+from taskflow.web.figures import Figures
 from taskflow.web.gauges import DatabaseGauges
 from taskflow.web.http_metrics import HttpMetrics
 from taskflow.web.keys import KeyRing
