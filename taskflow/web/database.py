@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import psycopg
@@ -35,6 +36,7 @@ class Database:
         self._dsn = settings.database_url
         self._prepare_threshold = 1 if settings.web_prepare else None
         self.engine = self._make_engine(settings.web_connections)
+        self._unit: ContextVar[Connection | None] = ContextVar("unit", default=None)
 
     def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Run a statement that only reads; once more on a new connection where the first one was lost.
@@ -45,7 +47,7 @@ class Database:
             try:
                 return self._run(statement, parameters)
             except exc.DBAPIError as error:
-                if not error.connection_invalidated:
+                if not error.connection_invalidated or self._unit.get() is not None:
                     raise
             return self._run(statement, parameters)
 
@@ -58,6 +60,9 @@ class Database:
         """`call` for psycopg's own form of a statement: the same connections without what SQLAlchemy makes of a
         statement and its rows."""
         with _errors_translated():
+            unit = self._unit.get()
+            if unit is not None:
+                return _driver(unit).execute(statement, parameters).fetchall()
             pooled = self.engine.raw_connection()
             driver = cast("psycopg.Connection[tuple[Any, ...]]", pooled.driver_connection)
             try:
@@ -72,23 +77,44 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection for several statements that are to be done together or not at all."""
+        unit = self._unit.get()
+        if unit is not None:
+            with _errors_translated(), unit.begin_nested():
+                yield unit
+            return
         with _errors_translated(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 yield connection
 
     @contextmanager
+    def unit(self) -> Iterator[None]:
+        """Whatever this thread asks of the database inside the block is one transaction: done at its end, or not at all
+        where the block is left by an exception. A savepoint is what `transaction` is inside."""
+        with self.transaction() as connection:
+            token = self._unit.set(connection)
+            try:
+                yield
+            finally:
+                self._unit.reset(token)
+
+    @contextmanager
     def driver_connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection of the pool as psycopg's own, for the functions of taskflow.store."""
-        with _errors_translated(), self.engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            yield driver
+        unit = self._unit.get()
+        with _errors_translated():
+            if unit is not None:
+                yield _driver(unit)
+                return
+            with self.engine.connect() as connection:
+                yield _driver(connection)
 
     def _run(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+        unit = self._unit.get()
+        if unit is not None:
+            return _rows(unit, statement, parameters)
         with self.engine.connect() as connection:
-            result = connection.execute(statement, parameters)
-            return result.all() if result.returns_rows else ()
+            return _rows(connection, statement, parameters)
 
     def _make_engine(self, connections: int) -> Engine:
         engine = create_engine(
@@ -113,6 +139,17 @@ class Database:
         if connection.execute(SET_TIMEOUT, timeout, prepare=False).fetchone() is None:
             connection.prepare_threshold = None
         return connection
+
+
+def _rows(connection: Connection, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+    result = connection.execute(statement, parameters)
+    return result.all() if result.returns_rows else ()
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
 
 
 @contextmanager

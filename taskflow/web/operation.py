@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from flask import request
 from pydantic import BaseModel
 
-from taskflow.web import bodies, params
+from taskflow.web import bodies, idempotency, params
 from taskflow.web.auth import require
 from taskflow.web.models.base import Body, NoQuery, Nothing, Query
 
@@ -65,6 +65,11 @@ def operation(
                 arguments["query"] = query
             if declared.max_body_bytes is not None:
                 request.max_content_length = declared.max_body_bytes
+            if declared.idempotent and idempotency.HEADER in request.headers:
+                return idempotency.once(lambda: done(arguments), reads_body=declared.reads_body)
+            return done(arguments)
+
+        def done(arguments: dict[str, Any]) -> Any:
             if declared.reads_body and request.method not in ("GET", "HEAD"):
                 body = bodies.read(declared.body)
                 if declared.body is not Nothing:
