@@ -92,7 +92,8 @@ def task(name: Any = None, **options: Any) -> Any:
 
     The function takes ``(payload)`` or ``(payload, context)``, may be `async`, and stays callable as it was. The type
     is its name unless given. Options: `queue`, `priority`, `max_attempts`, `timeout` (seconds), `retry` ("fixed",
-    "linear", "exponential" or a `RetryPolicy`), `isolation` ("thread" or "process"), `registry`. Raises
+    "linear", "exponential" or a `RetryPolicy`), `isolation` ("thread" or "process"), `registry`; for a task that
+    recurs `cron` with `timezone`, or `interval` (seconds), and `missed`, `overlap`, `jitter`. Raises
     `RegistrationError`.
     """
     return decorate(TaskHandler, name, cast(DecoratorOptions, options))

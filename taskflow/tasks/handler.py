@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, get_args
 
-from taskflow.errors import RegistrationError
+from taskflow.errors import InvalidPayload, InvalidSchedule, RegistrationError
 from taskflow.tasks.context import Context
 from taskflow.tasks.limits import check_max_attempts, check_queue, check_type, priority_of, seconds_of
 from taskflow.tasks.payload import PayloadModel, encode_payload
+from taskflow.tasks.recurrence import Missed, Overlap, Recurrence
 from taskflow.tasks.retry import RetryPolicy, Strategy
 
 Isolation = Literal["thread", "process"]
@@ -32,6 +33,12 @@ class HandlerOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     retry: Strategy | RetryPolicy | None
     isolation: Isolation
+    cron: str | None
+    interval: float | timedelta | None
+    timezone: str | None
+    missed: Missed | None
+    overlap: Overlap | None
+    jitter: float | timedelta | None
 
 
 class Handler(Generic[PayloadT, P, R]):
@@ -49,6 +56,7 @@ class Handler(Generic[PayloadT, P, R]):
     timeout: float | None
     retry: RetryPolicy | None
     isolation: Isolation
+    recurrence: Recurrence | None
 
     def __init__(
         self, type: str, function: Callable[Concatenate[PayloadT, P], R], options: HandlerOptions | None = None
@@ -67,6 +75,17 @@ class Handler(Generic[PayloadT, P, R]):
             self._model: PayloadModel | None = PayloadModel.for_annotation(self.payload_type)
         except TypeError as error:
             raise self._mistake(str(error)) from error
+        if self.recurrence is not None:
+            self._check_empty_payload()
+
+    def _check_empty_payload(self) -> None:
+        try:
+            self.parse({})
+        except InvalidPayload as error:
+            raise self._mistake(
+                f"its schedule creates tasks with an empty payload, which does not fit: {error}. Give the fields"
+                " defaults, or create the schedule by the API, with a payload"
+            ) from error
 
     def _set_options(self, type: str, options: HandlerOptions) -> None:
         try:
@@ -79,7 +98,8 @@ class Handler(Generic[PayloadT, P, R]):
             self.isolation = options.get("isolation", "thread")
             if self.isolation not in get_args(Isolation):
                 raise ValueError(f"isolation must be 'thread' or 'process', not {self.isolation!r}")
-        except ValueError as error:
+            self.recurrence = Recurrence.of(options)
+        except (ValueError, InvalidSchedule) as error:
             raise self._mistake(str(error)) from error
 
     def _mistake(self, message: str) -> RegistrationError:

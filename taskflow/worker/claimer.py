@@ -24,6 +24,7 @@ from taskflow.worker.frontier import Frontier
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
+from taskflow.worker.recurring import Recurring
 from taskflow.worker.session import Session
 from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
@@ -57,6 +58,7 @@ class Claimer:
         types: Sequence[str],
         type_rows: Sequence[dict[str, Any]],
         *,
+        recurring: Recurring,
         identity: Identity,
         slots: Slots,
         dispatcher: Dispatcher,
@@ -66,6 +68,7 @@ class Claimer:
         self._settings = settings
         self._types = texts(types)
         self._type_rows = type_rows
+        self._recurring = recurring
         self._identity = identity
         self._slots = slots
         self._dispatcher = dispatcher
@@ -354,6 +357,7 @@ class Claimer:
                 next=f"polling every {self._poll_seconds} s instead; give the worker a direct connection to be woken",
             )
         workers.register_types(connection, self._type_rows)
+        self._recurring.write(connection)
         self._identity.register(connection)
         self._log.info("worker_ready", worker_id=self._identity.current, queues=self._settings.queues or "all")
 

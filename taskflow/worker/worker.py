@@ -24,6 +24,7 @@ from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity, type_rows
 from taskflow.worker.pace import Pace
 from taskflow.worker.process_slots import child_environment
+from taskflow.worker.recurring import Recurring
 from taskflow.worker.session import Session
 from taskflow.worker.slots import Slots
 
@@ -73,6 +74,7 @@ class Worker:
             settings,
             types,
             type_rows(registry, types),
+            recurring=Recurring(registry, types),
             identity=self._identity,
             slots=self._slots,
             dispatcher=self._dispatcher,
