@@ -104,8 +104,12 @@ PatchSchedule = create_model(
     __base__=MergePatch,
     __doc__=MergePatch.__doc__,
     **{  # type: ignore[call-overload]  # pydantic's stub knows no mapping of definitions
-        name: (Annotated[field.annotation, *field.metadata] | None, Field(None, description=field.description))
+        name: (
+            Annotated[field.annotation, *field.metadata] | None if field.metadata else field.annotation | None,
+            Field(None, description=field.description),
+        )
         for name, field in NewSchedule.model_fields.items()
+        if field.annotation is not None
     },
 )
 
