@@ -22,9 +22,9 @@ def test_status_ends_with_1_before_a_migration_and_with_0_after_it(run):
     before, migrated, after = run("migrate", "status"), run("migrate"), run("migrate", "status")
 
     assert (before.exit_code, migrated.exit_code, after.exit_code) == (1, 0, 0)
-    assert "pending tables: 0001" in before.output
+    assert "pending tables: 0001, 0002" in before.output
     assert "functions/enqueue.sql" in before.output
-    assert "tables: 0001" in migrated.output
+    assert "tables: 0001, 0002" in migrated.output
     assert after.output == "Nothing is pending.\n"
 
 
