@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, TypeVar
 
 from flask import request
@@ -31,12 +32,13 @@ ATTRIBUTE = "operation"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`scope`: which a key needs; None: open to all. `answers`: status → model of its body; None: no JSON.
+    """`scope`: which a key needs; None: open to all. `answers`: status → model of its body, or several
+    (`A | B`); None: no JSON.
     `errors`: codes of problems beyond those that every operation may answer.
     """
 
     scope: str | None
-    answers: Mapping[int, type[BaseModel] | None]
+    answers: Mapping[int, type[BaseModel] | UnionType | None]
     body: type[Body] = Nothing
     query: type[Query] = NoQuery
     errors: tuple[str, ...] = ()
@@ -49,7 +51,7 @@ class Operation:
 
 def operation(
     scope: str | None,
-    answers: Mapping[int, type[BaseModel] | None],
+    answers: Mapping[int, type[BaseModel] | UnionType | None],
     **details: Any,
 ) -> Callable[[View], View]:
     """Declare a view; `details` are the further fields of `Operation`."""

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from taskflow.web.models.problem import Problem
 from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
 from taskflow.web.openapi.endpoints import Endpoint, endpoints
+from taskflow.web.openapi.schemas import choices
 from taskflow.web.problems import CONTENT_TYPE, KINDS
 
 
@@ -42,8 +43,9 @@ def objection(app: Flask, response: TestResponse) -> str | None:
     if model is None:
         return None
     if response.mimetype != "application/json":
-        return f"{response.mimetype} where {model.__name__} is declared"
-    return _misfit(model, response)
+        return f"{response.mimetype} where {model} is declared"
+    misfits = [_misfit(choice, response) for choice in choices(model)]
+    return None if None in misfits else "; ".join(filter(None, misfits))
 
 
 def _objection_to_problem(endpoint: Endpoint | None, response: TestResponse) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 from flask import Flask
@@ -70,8 +71,10 @@ def _has_tag(endpoint: Endpoint, tagged: set[str]) -> bool:
 
 
 def _tags(found: list[Endpoint]) -> list[dict[str, str]]:
-    """A tag a resource, explained by the first line of its module."""
-    modules = {endpoint.tag: sys.modules[endpoint.view.__module__] for endpoint in found}
+    """A tag a resource, explained by the first line of the module that serves it."""
+    modules: dict[str, ModuleType] = {}
+    for endpoint in found:
+        modules.setdefault(endpoint.tag, sys.modules[endpoint.view.__module__])
     return [
         {"name": tag, "description": (inspect.getdoc(module) or "").partition("\n")[0]}
         for tag, module in modules.items()

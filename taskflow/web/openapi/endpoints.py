@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from taskflow.web.openapi.tags import place
+from taskflow.web.openapi.tags import family_of, place, tag_of
 from taskflow.web.operation import Operation, operation_of
 
 ARGUMENT = re.compile(r"<(?:\w+(?:\([^>]*\))?:)?(\w+)>")
@@ -51,7 +51,7 @@ def endpoints(app: Flask) -> list[Endpoint]:
         if (declared := operation_of(app.view_functions[rule.endpoint])) is not None
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS)
     ]
-    return _with_unique_names(sorted(found, key=lambda endpoint: (place(endpoint.tag), endpoint.path, endpoint.method)))
+    return _with_unique_names(sorted(found, key=_order))
 
 
 def undeclared(app: Flask) -> list[str]:
@@ -59,14 +59,19 @@ def undeclared(app: Flask) -> list[str]:
     return sorted(name for name, view in app.view_functions.items() if operation_of(view) is None)
 
 
+def _order(endpoint: Endpoint) -> tuple[Any, ...]:
+    """By resource and address; the same under /admin after that under /api."""
+    return place(endpoint.tag), endpoint.path.startswith("/admin"), endpoint.path, endpoint.method
+
+
 def _endpoint(rule: Rule, method: str, view: Callable[..., Any], declared: Operation) -> Endpoint:
-    tag, _, function = rule.endpoint.rpartition(".")
+    function, family = rule.endpoint.rpartition(".")[2], family_of(rule.rule)
     return Endpoint(
         method=method,
         rule=rule.rule,
         path=ARGUMENT.sub(r"{\1}", rule.rule),
-        tag=tag,
-        name=function if function == tag else f"{tag}_{function}",
+        tag=tag_of(rule.rule),
+        name=family if function == family.removeprefix("admin_") else f"{family}_{function}",
         arguments=tuple(
             (name, type(rule._converters[name]).__name__.removesuffix("Converter").lower())
             for name in ARGUMENT.findall(rule.rule)
@@ -88,7 +93,8 @@ def _with_unique_names(found: Sequence[Endpoint]) -> list[Endpoint]:
 def _unique(endpoint: Endpoint, first: Endpoint) -> str:
     parts = [endpoint.name]
     if endpoint.path != first.path:
-        parts.append(re.sub(r"[^A-Za-z0-9]+", "_", endpoint.path.removesuffix(first.path)).strip("_"))
+        beside = endpoint.path.removeprefix(first.path).removesuffix(first.path)
+        parts.append(re.sub(r"[^A-Za-z0-9]+", "_", beside).strip("_"))
     if endpoint.method != first.method:
         parts.append(endpoint.method.lower())
     return "_".join(parts)
