@@ -48,10 +48,12 @@ __all__ = ["Condition", "Filter", "combine", "parse", "quote"]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition of SQL with its named parameters; `true` without any where the filter has no conditions."""
+    """A condition of SQL with its named parameters; `true` without any where the filter has no conditions. `since`:
+    the moment, in SQL, before which nothing that fits has finished; None: that is not said."""
 
     sql: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,16 @@ class Filter:
         return all(isinstance(term, StateIs) for term in self.terms)
 
     @property
+    def is_everything(self) -> bool:
+        """Whether nothing is asked for."""
+        return not self.terms
+
+    @property
+    def asks_for_content(self) -> bool:
+        """Whether payload, metadata, tags or error text must be read for it."""
+        return any(isinstance(term, JsonIs | Contains | Tagged) for term in self.terms)
+
+    @property
     def since(self) -> datetime | timedelta | None:
         """What fits was neither created nor finished before; None: that is not said."""
         for term in self.terms:
@@ -93,19 +105,25 @@ class Filter:
         `placeholder` makes the mark of a parameter: psycopg's by default, `":{}".format` for SQLAlchemy's text().
         """
         sql = Sql(alias, state, placeholder)
-        return Condition(" AND ".join(term.sql(sql) for term in self.terms) or "true", sql.parameters)
+        text = " AND ".join(term.sql(sql) for term in self.terms) or "true"
+        since = None if self.since is None else sql.moment(self.since)
+        return Condition(text, sql.parameters, since)
 
     def check_breadth(self) -> None:
         """Raises `FilterTooBroad` where it asks for payload, metadata or error text of all history."""
-        by_content = [term for term in self.terms if isinstance(term, JsonIs | Contains)]
+        by_content = [term for term in self.terms if isinstance(term, JsonIs | Contains | Tagged)]
         if not by_content or not self.stored_states & set(FINISHED):
             return
         if any(_narrows(term) for term in self.terms):
             return
         raise FilterTooBroad(
-            f"to look for {by_content[0].column} in all finished tasks takes too long: add a time range such as"
+            f"to look for {_content(by_content[0])} in all finished tasks takes too long: add a time range such as"
             " created:<1d, or a state such as state:pending,retrying,running or state:dead_letter"
         )
+
+
+def _content(term: Term) -> str:
+    return term.column if isinstance(term, JsonIs | Contains) else "tags"
 
 
 def _narrows(term: Term) -> bool:

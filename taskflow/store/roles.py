@@ -134,6 +134,7 @@ READER_TABLES: Mapping[str, Mapping[str, Columns]] = {
 # A view reads its tables with its owner's rights, but calls its functions with those of who asks.
 LOOK_UP_FUNCTIONS = (
     "task_status",
+    "waiting_facts",
     "find_task",
     "read_task",
     "task_attempts",
@@ -193,13 +194,19 @@ OF_PEOPLE_AND_PROGRAMS = (
         functions=(
             *READER_FUNCTIONS,
             "enqueue_and_read",
+            "enqueue_many",
             "cancel",
             "retry_task",
+            "change_task",
+            "remove_task",
+            "apply_to_tasks",
             "ring",
             "run_schedule",
             "set_worker_state",
             "adopt_queues",
             "cancel_waiting",
+            "retry_dead_letters",
+            "remove_dead_letters",
         ),
     ),
 )
@@ -233,6 +240,7 @@ INTERNAL_FUNCTIONS = (
     "announce_events",
     "check_enqueue_options",
     "end_attempt",
+    "error_fingerprint",
     "is_operator",
     "note_removal",
     "tell_of_queue",

@@ -1,28 +1,24 @@
-"""/api/v1/tasks, and the same under its older name /api/v1/jobs."""
+"""Creating and reading a task, under /api/v1/tasks and its older name /api/v1/jobs."""
 
 from __future__ import annotations
 
-from typing import Any
+from flask import Blueprint, Response, url_for
+from sqlalchemy import func, select, text
 
-from flask import Blueprint, Response, request, url_for
-from sqlalchemy import BigInteger, ColumnClause, Table, bindparam, column, func, select, text
-from sqlalchemy.dialects.postgresql import JSONB
-
-from taskflow.errors import FieldProblem, TaskNotFound, WrongState
-from taskflow.schema import task_executions, task_list
+from taskflow.schema import task_executions
 from taskflow.tasks.task import FINISHED_STATES
 from taskflow.web import params
-from taskflow.web.auth import principal, require_queue
-from taskflow.web.conditional import tagged
+from taskflow.web.auth import require_queue
 from taskflow.web.creation import enqueue
-from taskflow.web.encoding import answer, encode, utc
-from taskflow.web.models.tasks import CreatedTask, Executions, RetryBody, Task, TaskBody, TaskQuery
+from taskflow.web.encoding import answer
+from taskflow.web.models.tasks import CreatedTask, Executions, Task, TaskBody, TaskQuery
 from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
+from taskflow.web.payload_size import check_payload_size
 from taskflow.web.representation import execution_body, task_body
 from taskflow.web.services import redaction_for_caller, services
+from taskflow.web.task_rows import ID, check_visible, columns_of, read_row, task_answer
 
-# Name of the blueprint, and so of the list in answers → prefix.
+# Name of the blueprint → prefix.
 MOUNTS = {"tasks": "/api/v1/tasks", "jobs": "/api/v1/jobs"}
 # A task that is snoozed for ever has attempts without end; the last ones tell the most.
 MAX_EXECUTIONS = 1000
@@ -81,8 +77,7 @@ def show(task_id: str, query: TaskQuery) -> Response:
 def executions(task_id: str) -> Response:
     """The attempts of a task in order, the one under way included"""
     number = params.task_id(task_id)
-    if principal().queues is not None:
-        read_row(number)  # whether it exists for them
+    check_visible(number)
     rows = services().database.fetch(EXECUTIONS, {"id": number})
     if not rows:
         read_row(number)  # no attempt yet, or no such task
