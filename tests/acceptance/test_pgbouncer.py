@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import pytest
 from psycopg import conninfo
 
 from taskflow.processes import Identity, spawn
+from tests.debian import debian_program
 
 SERVER_CONNECTIONS = 3  # fewer than the clients have, so that they change all the time
 PICKED_UP_SECONDS = 2.0  # it polls every 0.25 s; the rest is for a busy machine
@@ -35,23 +34,7 @@ server_fast_close = 1
 @pytest.fixture(scope="session")
 def pgbouncer_program() -> str:
     """Debian's, installed if need be."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    if found := shutil.which("pgbouncer", path=path):
-        return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        pytest.skip("there is no pgbouncer here, and only root on Debian could install it: apt-get install pgbouncer")
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "pgbouncer"]):
-        done = subprocess.run(
-            ["apt-get", *arguments],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"pgbouncer cannot be installed: {done.stderr.strip()[-300:]}")
-    found = shutil.which("pgbouncer", path=path)
-    assert found is not None
-    return found
+    return debian_program("pgbouncer", "pgbouncer")
 
 
 class Pooler:

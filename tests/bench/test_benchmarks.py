@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from taskflow.bench import drain, enqueue, gate, held_snapshot, history, idle, latency, memory, payloads, slots
+from taskflow.bench import api, drain, enqueue, gate, held_snapshot, history, idle, latency, memory, payloads, slots
 from taskflow.bench.report import Report
 from taskflow.bench.server import Server
 from taskflow.cli.main import main
 from taskflow.cluster import Cluster
+from tests.debian import debian_program
 
 FIELDS = {"name", "value", "unit", "goal", "baseline", "product", "measured_in", "samples", "met"}
 
@@ -72,6 +73,18 @@ def test_a_benchmark_measures_what_it_promises(
         assert figure["name"] in report.as_table()
         if figure["baseline"] is not None:
             assert len(figure["samples"]["ratio"]) == parameters["rounds"]
+
+
+def test_the_api_is_measured_against_a_bare_view(server: Server) -> None:
+    debian_program("wrk", "wrk")
+    report = api.run(server, rounds=1, seconds=1.0, clients=4, finished=2_000, waiting=200)
+
+    figures = {figure.name: figure for figure in report.figures}
+    post = figures["POST /tasks, 4 clients"]
+    assert (post.baseline or 0) > 0
+    assert (post.product or 0) > 0
+    assert figures["bulk POST, 1,000 tasks a request"].value > 0
+    assert figures["GET /api/v1/stats, p95"].value > 0
 
 
 def test_every_slot_of_all_processes_runs_a_task_at_once(server: Server) -> None:

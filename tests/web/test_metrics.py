@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import event
 
 from taskflow.web import gauges
 from taskflow.web.services import EXTENSION
+from tests.debian import debian_program
 from tests.web.conftest import Engine
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -156,14 +156,14 @@ def test_whether_anybody_leads(client: FlaskClient, connection: psycopg.Connecti
     assert value(scrape(client), "is_leader") == 1
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with prometheus, which is not installed")
 def test_promtool_has_no_complaint(client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine) -> None:
     connection.execute("SELECT taskflow.enqueue('echo', '{}') FROM generate_series(1, 2)")
     connection.execute("INSERT INTO taskflow.task_totals (queue, type, completed) VALUES ('q', 't', 5)")
     engine.run()
 
     text = client.get("/metrics").text
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)
+    promtool = debian_program("promtool", "prometheus")
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
 
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
