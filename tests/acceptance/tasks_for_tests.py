@@ -123,6 +123,13 @@ def blocking(payload: dict[str, Any], context: Context) -> dict[str, int]:
     return {"attempt": context.attempt}
 
 
+@task("progress")
+def progress(payload: dict[str, Any], context: Context) -> None:
+    """Say that it is half way, then wait at the test's gate."""
+    context.progress(40, "half way")
+    blocking(payload, context)
+
+
 @task("async_wait")
 async def async_wait(payload: dict[str, Any], context: Context) -> dict[str, int]:
     """Wait at the test's gate in the event loop; a cancellation leaves a mark."""

@@ -61,6 +61,7 @@ class Watcher:
         self._gaps = [Gap(low, high, LAST, time.monotonic()) for low, high in gaps]
         self._undated = bool(gaps)  # whose xmax is to be asked for
         self._book = book
+        self._too_many = False  # new tasks at once, to tell of each
         self._lost_until: int | None = None  # what ends below this xmax is not told of, but said to be missing
         self._next_look = self._next_workers = time.monotonic()
 
@@ -80,7 +81,7 @@ class Watcher:
                 connection, [*((g.low, g.high) for g in self._gaps), (self._top + 1, LAST)], MAX_FOUND
             )
             lost = self._follow(connection, [row.id for row in rows if row.event is None], xmin)
-            found = [_event(row) for row in rows if row.event is not None or not lost]
+            found = [_event(row) for row in rows if row.event is not None or not self._too_many]
             if now >= self._next_workers:
                 self._next_workers = now + WORKERS_SECONDS
                 found += self._book.changes(connection)
@@ -102,10 +103,13 @@ class Watcher:
             self._lost_until = None
         self._gaps = [rest for gap in self._gaps if not gap.is_over(xmin) for rest in _without(gap, ids)]
         new = sorted(task_id for task_id in ids if task_id > self._top)
-        if len(new) >= MAX_FOUND:
+        self._too_many = len(new) >= MAX_FOUND
+        if self._too_many:
             row = connection.execute(LAST_ID).fetchone()
             self._top = max(new[-1], row[0] if row and row[0] else 0)
-            self._lost_until = _snapshot(connection)[1]
+            oldest, following = _snapshot(connection)
+            if oldest < following:  # a transaction is open that may have taken an id below
+                self._lost_until = following
             return True
         self._notice_gaps(connection, new)
         if len(self._gaps) > MAX_GAPS:
