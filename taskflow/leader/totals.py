@@ -10,7 +10,7 @@ from taskflow.leader.looper import Connection, Loop
 from taskflow.leader.statistics import REST, ROUND_SECONDS
 from taskflow.store import statistics
 
-INTERVAL_SECONDS = 5.0
+INTERVAL_SECONDS = 10.0
 
 
 class Totals(Loop):

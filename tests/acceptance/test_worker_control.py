@@ -193,3 +193,31 @@ def test_a_type_of_a_worker_that_starts_is_known_to_a_running_server_within_five
     (known,) = api.get("/types").json()["types"]
     assert (known["type"], known["workers"]) == ("webhook", ready_ids(worker))
     assert known["schema"]["type"] == "object"
+
+
+def test_a_paused_worker_gives_back_what_it_held_ready_while_something_runs(
+    dsn: str,
+    connection: Connection,
+    start_worker: Callable[..., Process],
+    operate: Callable[[Process, str, str], float],
+    gate: Gate,
+    wait_until: Callable[..., Any],
+) -> None:
+    # So much is held ready, and kept however long the one task takes.
+    worker = start_worker(dsn, "--concurrency", "1", env={**RARE_HEARTBEAT, "TASKFLOW_PREFETCH_SECONDS": "10"})
+    enqueue(connection, "noop", count=200)
+    wait_until(lambda: count(connection, "completed") == 200)
+    connection.execute(
+        "INSERT INTO taskflow.tasks (type, payload, run_at)"
+        " SELECT CASE n WHEN 1 THEN 'blocking' ELSE 'noop' END, %s, now() + n * interval '1 us'"
+        " FROM generate_series(1, 50) n",
+        [Jsonb(gate.payload)],
+    )
+    wait_until(lambda: gate.arrivals() and count(connection, "running") == 50)
+
+    operate(worker, "pause", "paused")
+
+    wait_until(lambda: (count(connection, "running"), count(connection, "pending")) == (1, 49))
+    gate.open()
+    wait_until(lambda: count(connection, "completed") == 201)
+    assert count(connection, "pending") == 49
