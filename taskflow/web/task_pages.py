@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from taskflow.errors import FieldProblem
 from taskflow.store import filters
-from taskflow.store.filter_terms import FINISHED, OneOf
+from taskflow.store.filter_terms import OneOf
 from taskflow.store.filters import Filter
 from taskflow.web.lists import cursor_after, place_of
 from taskflow.web.problems import Problem
@@ -59,18 +59,26 @@ def read_page(connection: Connection, wanted: Filter, sort: str, cursor: str | N
     return Page(in_order, more, place)
 
 
-def total(connection: Connection, wanted: Filter) -> tuple[int, bool]:
-    """How many tasks fit, and whether that is the planner's estimate: where they are many, or hard to find."""
+def total(connection: Connection, wanted: Filter, at_least: int) -> tuple[int, bool]:
+    """How many tasks fit, `at_least` so many, and whether that is the planner's estimate: where they are many, or hard
+    to find."""
     condition = wanted.condition()
     rows = f"FROM taskflow.tasks t WHERE {condition.sql}"
-    if wanted.only_states or not (wanted.stored_states & set(FINISHED) or wanted.asks_for_content):
+    if wanted.only_states or _is_small(connection, wanted):
         counted = connection.exec_driver_sql(
             f"SELECT count(*) FROM (SELECT {rows} LIMIT {MOST_COUNTED + 1}) AS few", condition.parameters
         ).scalar_one()
         if counted <= MOST_COUNTED:
             return counted, False
-        return max(counted, _estimate(connection, rows, condition.parameters)), True
-    return _estimate(connection, rows, condition.parameters), True
+        at_least = counted
+    return max(at_least, _estimate(connection, rows, condition.parameters)), True
+
+
+def _is_small(connection: Connection, wanted: Filter) -> bool:
+    """Whether all rows that could fit may be looked at for a count."""
+    tables = [part.table for part in PARTS if part.states & wanted.stored_states]
+    rows: int = sum(connection.exec_driver_sql(SIZES, {"tables": tables}).scalars())
+    return rows <= FEW_ROWS
 
 
 def _estimate(connection: Connection, rows: str, parameters: dict[str, Any]) -> int:
@@ -124,10 +132,10 @@ def _by_end(search: Search, wanted: Filter, after: Sequence[Any] | None, count: 
 def _check_sortable(connection: Connection, wanted: Filter) -> None:
     """History has no index on scheduled_at: where it is long it is not sorted by it, unless a time range makes it
     short."""
-    tables = {part.table for part in HISTORY if part.states & wanted.stored_states}
+    tables = [part.table for part in HISTORY if part.states & wanted.stored_states]
     if not tables or wanted.since is not None:
         return
-    rows = sum(rows for table, rows in connection.exec_driver_sql(SIZES).all() if table in tables)
+    rows = sum(connection.exec_driver_sql(SIZES, {"tables": tables}).scalars())
     if rows > 5 * FEW_ROWS:
         detail = (
             "to sort all finished tasks by scheduled_at takes too long: add a state that waits, such as"

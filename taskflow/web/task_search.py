@@ -31,10 +31,9 @@ MOST_IN_WINDOW = 2_000
 FEW_ROWS = 20_000
 # Upper estimates: of rows that no VACUUM has counted yet, by what they occupy.
 SIZES = """
-    SELECT r.relname, coalesce(sum(greatest(c.reltuples, pg_relation_size(c.oid) / 200)), 0)
-    FROM pg_class r, pg_partition_tree(r.oid) p JOIN pg_class c ON c.oid = p.relid
-    WHERE r.relnamespace = 'taskflow'::regnamespace AND r.relname IN ('tasks_completed', 'tasks_ended') AND p.isleaf
-    GROUP BY 1"""
+    SELECT (SELECT coalesce(sum(greatest(c.reltuples, pg_relation_size(c.oid) / 200)), 0)
+            FROM pg_partition_tree(r.oid) p JOIN pg_class c ON c.oid = p.relid WHERE p.isleaf) AS rows, r.relname
+    FROM pg_class r WHERE r.relnamespace = 'taskflow'::regnamespace AND r.relname = ANY (%(tables)s)"""
 
 # Set for the transaction alone. The statements of the two ways differ in their text, so that neither is ever run with
 # a plan that was made for the other.
@@ -178,7 +177,8 @@ class Search:
 
     def _small_ones(self) -> frozenset[str]:
         """The parts of history of which every row may be walked over."""
-        return frozenset(table for table, rows in self._run(SIZES, {}) if rows <= FEW_ROWS)
+        tables = [part.table for part in HISTORY]
+        return frozenset(table for rows, table in self._run(SIZES, {"tables": tables}) if rows <= FEW_ROWS)
 
     def _walk(
         self, part: Part, wanted: Filter, order: Order, count: int, after: After | None, most: int

@@ -32,7 +32,8 @@ def listed(name: str, query: TaskListQuery) -> Response:
     with services().database.transaction() as connection:
         found = read_page(connection, wanted, query.sort, query.cursor, query.offset, query.limit)
         if found.more or query.cursor or (query.offset and not found.rows):
-            number, estimated = total(connection, wanted)
+            shown = query.offset + len(found.rows) if found.rows else 0
+            number, estimated = total(connection, wanted, shown + found.more)
         else:
             number, estimated = query.offset + len(found.rows), False
     redaction = redaction_for_caller()
