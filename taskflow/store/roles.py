@@ -147,6 +147,7 @@ READER_FUNCTIONS = (
     *LOOK_UP_FUNCTIONS,
     "duration_bounds",
     "duration_bucket",
+    "queue_depths",
     "live_counts",
     "ended_counts",
     "read_totals",

@@ -20,19 +20,7 @@ from taskflow.web.problems import Problem
 
 REFRESH_SECONDS, MAX_AGE_SECONDS = 0.5, 1.0
 AGAIN_SECONDS, REST_FACTOR = 0.02, 20.0
-# Waiting is pending (scheduled too) and retrying: what the index of the claims holds. A task takes more than a hundred
-# bytes, so the size of the table bounds what it can hold: while it is small nothing at all is counted, and a queue that
-# is far deeper than its limit is counted up to there. The slack is for what comes in before the next reading.
-SELECT_DEPTHS = text("""
-WITH bound AS MATERIALIZED (
-    SELECT pg_relation_size('taskflow.tasks_live') / 100 AS tasks)
-SELECT q.name::text AS queue, q.max_depth, waiting.depth
-FROM bound, taskflow.queues q CROSS JOIN LATERAL (
-    SELECT count(*) AS depth
-    FROM (SELECT FROM taskflow.tasks_live t
-          WHERE t.queue = q.name AND t.state IN ('pending', 'retrying') LIMIT q.max_depth) AS few) AS waiting
-WHERE q.max_depth <= bound.tasks + 50000
-""")
+SELECT_DEPTHS = text("SELECT queue, max_depth, depth FROM taskflow.queue_depths()")
 
 
 @dataclass(slots=True)

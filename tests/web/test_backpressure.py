@@ -1,0 +1,196 @@
+"""max_depth: a queue that is full takes no more, and knowing so costs no request a count."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from taskflow.web import backpressure
+from taskflow.web.backpressure import SELECT_DEPTHS, Backpressure
+from taskflow.web.problems import Problem
+
+A_SECOND = 1.0
+SECONDS = 20
+
+
+def limit(connection: psycopg.Connection[Any], queue: str, tasks: int) -> None:
+    connection.execute(
+        "INSERT INTO taskflow.queues (name, max_depth) VALUES (%(queue)s, %(tasks)s)"
+        " ON CONFLICT (name) DO UPDATE SET max_depth = %(tasks)s",
+        {"queue": queue, "tasks": tasks},
+    )
+
+
+def fill(connection: psycopg.Connection[Any], queue: str, tasks: int) -> None:
+    connection.execute(
+        "INSERT INTO taskflow.tasks (type, queue) SELECT 'echo', %s FROM generate_series(1, %s)", [queue, tasks]
+    )
+
+
+def create(client: FlaskClient, queue: str = "mail") -> int:
+    return client.post("/api/v1/tasks", json={"type": "echo", "queue": queue}).status_code
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+def test_a_full_queue_is_503_and_the_others_are_open(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
+    limit(connection, "mail", 3)
+
+    assert [create(client) for _ in range(5)] == [201, 201, 201, 503, 503]
+    refused = client.post("/api/v1/tasks", json={"type": "echo", "queue": "mail"})
+    assert (refused.json["code"], refused.headers["Retry-After"]) == ("queue_full", "1")
+    assert create(client, "other") == 201
+    assert connection.execute("SELECT count(*) FROM taskflow.tasks WHERE queue = 'mail'").fetchone() == (3,)
+
+
+def test_what_others_put_in_counts_within_a_second(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
+    limit(connection, "mail", 1000)
+    assert create(client) == 201
+    fill(connection, "mail", 2000)
+
+    until(lambda: create(client) == 503, A_SECOND)
+
+
+def test_it_is_open_again_within_a_second_of_being_emptied_or_raised(
+    client: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    limit(connection, "mail", 2)
+    assert [create(client) for _ in range(3)] == [201, 201, 503]
+    connection.execute("SELECT taskflow.cancel(min(id)) FROM taskflow.tasks WHERE state = 'pending'")
+    until(lambda: create(client) == 201, A_SECOND)
+    assert create(client) == 503
+    limit(connection, "mail", 3)
+    until(lambda: create(client) == 201, A_SECOND)
+
+
+def test_a_queue_that_is_emptied_as_fast_as_it_fills_is_never_full(
+    client: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    """What was let in counts until the next reading, and a reading is never far when that would refuse somebody."""
+    limit(connection, "mail", 40)
+    for _ in range(200):
+        until(lambda: create(client) == 201, A_SECOND)
+        connection.execute("SELECT taskflow.cancel(id) FROM taskflow.tasks WHERE queue = 'mail' AND state = 'pending'")
+    counts = connection.execute(
+        "SELECT count(*) FROM taskflow.tasks WHERE queue = 'mail' AND state = 'cancelled'"
+    ).fetchone()
+    assert counts == (200,)
+
+
+def test_retrying_and_scheduled_tasks_wait_too(
+    client: FlaskClient, connection: psycopg.Connection[Any], engine: Any
+) -> None:
+    limit(connection, "default", 2)
+    assert create(client, "default") == 201
+    engine.run("failed", error="x")
+    assert connection.execute("SELECT state FROM taskflow.tasks").fetchone() == ("retrying",)
+    later = {"type": "echo", "delay": 3600}
+    assert client.post("/api/v1/tasks", json=later).status_code == 201
+    assert client.post("/api/v1/tasks", json=later).status_code == 503
+
+
+def test_many_requests_read_the_depths_twice_a_second_at_most(
+    app: Flask, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(connection, "mail", 1_000_000)
+    found: Backpressure = app.extensions["taskflow"].backpressure
+    readings: list[float] = []
+    fetch = found._database.fetch
+
+    def counting(statement: Any, *parameters: Any) -> Any:
+        readings.append(time.monotonic())
+        return fetch(statement, *parameters)
+
+    monkeypatch.setattr(found, "_database", type("Counting", (), {"fetch": staticmethod(counting)}))
+    end = time.monotonic() + 1.2
+    admitted = 0
+    while time.monotonic() < end:
+        found.admit("mail")
+        admitted += 1
+
+    assert admitted > 10_000
+    assert len(readings) <= 3
+
+
+def test_several_tasks_fit_in_together_or_not_at_all(app: Flask, connection: psycopg.Connection[Any]) -> None:
+    limit(connection, "mail", 10)
+    found: Backpressure = app.extensions["taskflow"].backpressure
+
+    found.admit("mail", 6)
+    with pytest.raises(Problem):
+        found.admit("mail", 5)
+    found.admit("mail", 4)
+
+
+def test_only_queues_that_could_be_full_are_counted_and_up_to_their_limit(
+    connection: psycopg.Connection[Any],
+) -> None:
+    for number in range(20):
+        limit(connection, f"empty {number}".replace(" ", "-"), 1000)
+    limit(connection, "mail", 500)
+    fill(connection, "mail", 20_000)
+    connection.execute("ANALYZE taskflow.tasks_live")
+    scans = "SELECT seq_scan, pg_stat_force_next_flush() FROM pg_stat_user_tables WHERE relname = 'tasks_live'"
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    before = connection.execute(scans.encode()).fetchone()
+
+    read = {row[0]: row[1:] for row in connection.execute(str(SELECT_DEPTHS).encode())}
+
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    after = connection.execute(scans.encode()).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[0] == before[0], "the table was read from its beginning"
+    assert read["mail"] == (500, 500)
+    assert read["empty-7"] == (1000, 0)
+    assert "default" not in read  # its limit is beyond what the table can hold
+
+
+def test_the_bound_on_what_the_table_can_hold_is_one(connection: psycopg.Connection[Any]) -> None:
+    """The smallest task there can be takes more than the hundred bytes that the statement reckons with."""
+    connection.execute("ALTER TABLE taskflow.tasks ALTER created_by SET DEFAULT ''")
+    connection.execute("INSERT INTO taskflow.tasks (type, queue) SELECT 'e', 'q' FROM generate_series(1, 20000)")
+    row = connection.execute("SELECT pg_relation_size('taskflow.tasks_live') / 100").fetchone()
+    assert row is not None
+    assert row[0] > 20_000
+
+
+def test_the_database_is_asked_no_more_than_it_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading that takes long is not repeated at once for a queue that looks full."""
+
+    class Slow:
+        readings = 0
+
+        def fetch(self, _statement: Any) -> list[Any]:
+            self.readings += 1
+            clock.now += 0.04
+            return [type("Row", (), {"queue": "mail", "max_depth": 1, "depth": 1})]
+
+    class Clock:
+        now = 100.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock, database = Clock(), Slow()
+    monkeypatch.setattr(backpressure, "time", clock)
+    monkeypatch.setattr("taskflow.web.fresh.time", clock)
+    found = Backpressure(database)  # type: ignore[arg-type]
+    for _ in range(1000):
+        with pytest.raises(Problem):
+            found.admit("mail")
+        clock.now += 0.002
+
+    assert database.readings <= 6  # two seconds, two and a half readings each: 20 x 40 ms is longer than half a second
