@@ -16,6 +16,7 @@ from taskflow.bench import (
     api,
     drain,
     enqueue,
+    events,
     gate,
     held_snapshot,
     history,
@@ -35,6 +36,7 @@ EVERYTHING: tuple[tuple[str, Benchmark, dict[str, Any]], ...] = (
     ("drain", drain.run, {}),
     ("enqueue", enqueue.run, {}),
     ("latency", latency.run, {}),
+    ("events", events.run, {}),
     ("gate", gate.run, {}),
     ("gate-drained", gate.run, {"drained": True, "clients": (16,)}),
     ("held-snapshot", held_snapshot.run, {}),
@@ -110,6 +112,17 @@ def enqueue_command(server: Server, **parameters: Any) -> Report:
 def latency_command(server: Server, **parameters: Any) -> Report:
     """How soon an idle worker starts a lone task, and how late one that was due in the future."""
     return latency.run(server, **parameters)
+
+
+@command.command("events")
+@tasks_option(100_000)
+@rounds_option(3)
+@click.option("--lone", type=click.IntRange(1), default=200, show_default=True, help="Tasks on an idle system.")
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each steady load.")
+@measured
+def events_command(server: Server, **parameters: Any) -> Report:
+    """What events cost while nobody listens and beside 64 streams, and how soon they arrive."""
+    return events.run(server, **parameters)
 
 
 @command.command("gate")

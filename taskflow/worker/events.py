@@ -19,14 +19,16 @@ from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import Ending
 from taskflow.worker.slots import Slots
 
-MAX_BUFFERED = 5_000
-"""Events that wait for the next batch; what is beyond them is dropped, and that is said."""
+MOST_PER_SECOND, BURST = 4_000, 5_000
+"""What a process publishes of events at most, for long and at once. Telling of more would slow its tasks, and nobody
+could read it: it falls silent for a moment then, and says so."""
+SILENCE_SECONDS = 1.0
 MAX_TEXT = 2_000
 WANTED_SECONDS = 30.0
 """How long an answer about who listens holds, if it cannot be asked for again."""
 FEW = 50
 QUICK_SECONDS, SLOW_SECONDS = 0.02, 0.1
-RIGHTS_SECONDS = 300.0
+FAILED_SECONDS, RIGHTS_SECONDS = 5.0, 300.0
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
@@ -42,13 +44,16 @@ AFTERWARDS = {
 class EventPublisher:
     """Gathers events and publishes them in batches: at once when idle, ten batches a second when busy.
 
-    The completer publishes, between two writes, never in the transaction of a task. `wanted` are the events that
-    somebody listens for, asked for with each heartbeat; while it is empty nothing is gathered.
+    The completer publishes, between two writes, never in the transaction of a task. `wanted` are the events that are
+    to be gathered: those that somebody listens for, asked for with each heartbeat, and none during a silence.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wanted: frozenset[str] = frozenset()
         self.last_write = 0.0  # when endings were written; of the monotonic clock
+        self._listened_for: frozenset[str] = frozenset()
+        self._allowance = float(BURST)
+        self._silent_until: float | None = None
         self._wake = wake
         self._slots: Slots | None = None
         self._gathered: deque[dict[str, Any]] = deque()
@@ -57,7 +62,7 @@ class EventPublisher:
         self._last_flush = 0.0
         self._pause = QUICK_SECONDS
         self._waiting = False
-        self._silent_until = 0.0
+        self._ask_again = 0.0
         self._log = get_logger("events")
 
     def watch(self, slots: Slots) -> None:
@@ -82,21 +87,23 @@ class EventPublisher:
         Errors of the connection are raised; where a right or the function is missing nothing is published for a while.
         """
         now = time.monotonic()
-        if now < self._silent_until:
+        if now < self._ask_again:
             return
         try:
             wanted = events.wanted(connection)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction) as error:
-            self._silent_until = now + RIGHTS_SECONDS
+            self._ask_again = now + RIGHTS_SECONDS
             self._log.warning("events_not_published", error=str(error).strip())
             wanted = {}
-        since = [seconds for name, seconds in wanted.items() if name not in self.wanted and name in events.TASK_EVENTS]
+        new = {name: seconds for name, seconds in wanted.items() if name not in self._listened_for}
+        since = [seconds for name, seconds in new.items() if name in events.TASK_EVENTS]
         last_start = self._slots.last_start if self._slots is not None else 0.0
         if since and max(last_start, self.last_write) > now - max(since):
             self._lost = True
             self._something_waits()
         self._valid_until = now + WANTED_SECONDS
-        self._want(frozenset(wanted))
+        self._listened_for = frozenset(wanted)
+        self._gather_what_is_wanted()
 
     def started(self, attempt: Attempt) -> None:
         """A handler begins."""
@@ -129,20 +136,29 @@ class EventPublisher:
         self._waiting = False  # first: what is added from now on asks for the next batch
         gathered = [self._gathered.popleft() for _ in range(len(self._gathered))]
         lost, self._lost = self._lost, False
-        self._last_flush = time.monotonic()
+        now = time.monotonic()
+        self._allowance = min(BURST, self._allowance + MOST_PER_SECOND * (now - self._last_flush))
+        self._last_flush = now
         self._pause = QUICK_SECONDS if len(gathered) < FEW else SLOW_SECONDS
-        if self._last_flush > self._valid_until:
-            self._want(frozenset())
-        if not (gathered or lost) or not self.wanted:
+        if now > self._valid_until:
+            self._listened_for = frozenset()
+        if self._silent_until is not None and now < self._silent_until:
+            self._pause, self._waiting = self._silent_until - now, True
+        elif self._silent_until is not None:
+            self._silent_until, lost = None, True
+        self._gather_what_is_wanted()
+        if not (gathered or lost) or not self._listened_for:
             return
         try:
             if not events.publish(connection, gathered, lost=lost):
-                self._want(frozenset())
+                self._listened_for = frozenset()
+                self._gather_what_is_wanted()
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            self._lost = True
+            self._lost = self._waiting = True
             raise
         except (psycopg.Error, TypeError, ValueError) as error:
-            self._lost = True
+            self._lost = self._waiting = True
+            self._pause = FAILED_SECONDS
             self._log.warning("events_not_published", error=str(error).strip())
 
     def _not_succeeded(self, at: datetime, item: Ending, row: Ended) -> None:
@@ -160,8 +176,10 @@ class EventPublisher:
     def _add(self, name: str, at: datetime, data: dict[str, Any]) -> None:
         if name not in self.wanted:
             return
-        if len(self._gathered) >= MAX_BUFFERED:
-            self._lost = True
+        self._allowance -= 1
+        if self._allowance < 0:
+            self._silent_until = time.monotonic() + SILENCE_SECONDS
+            self._gather_what_is_wanted()
         else:
             self._gathered.append({"type": name, "timestamp": at, "data": data})
         self._something_waits()
@@ -171,10 +189,10 @@ class EventPublisher:
             self._waiting = True
             self._wake()
 
-    def _want(self, names: frozenset[str]) -> None:
-        self.wanted = names
+    def _gather_what_is_wanted(self) -> None:
+        self.wanted = self._listened_for if self._silent_until is None else frozenset()
         if self._slots is not None:
-            self._slots.tell_start = self.started if "task.started" in names else None
+            self._slots.tell_start = self.started if "task.started" in self.wanted else None
 
 
 def error_of(outcome: Outcome | None) -> str | None:
