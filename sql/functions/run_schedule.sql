@@ -17,7 +17,7 @@ BEGIN
     v_due := coalesce(v_schedule.next_run_at, 'infinity');
     PERFORM taskflow.fire_schedules(
         ARRAY[p_id], ARRAY[v_schedule.version], ARRAY[v_schedule.run_count], ARRAY[v_due], ARRAY[v_due],
-        ARRAY[p_id], ARRAY[v_now], ARRAY[v_now], true);
+        ARRAY[p_id], ARRAY[v_now], ARRAY[now()], true);
     -- The leader has counted the runs beforehand: it looks again.
     PERFORM taskflow.wake_schedules();
     RETURN (SELECT r.task_id FROM taskflow.schedule_runs r WHERE r.schedule_id = p_id AND r.fire_at = v_now);

@@ -30,6 +30,8 @@ class Loop:
     """Something to be done again and again; all of it must be safe to be done by two at once."""
 
     name: str
+    stopping: threading.Event = threading.Event()
+    """Set when the looper is to end: for a loop that waits by itself. Each looper gives its loops its own."""
 
     def begin(self, connection: Connection) -> None:
         """A new connection: forget what was seen through the last one."""
@@ -78,6 +80,8 @@ class Looper:
         self._loops = loops
         self._wanted = wanted
         self._stopping = threading.Event()
+        for loop in loops:
+            loop.stopping = self._stopping
         self._connection: Connection | None = None
         self._failures = 0
         self._farewell = ""  # what the server said when it closed the connection

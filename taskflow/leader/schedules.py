@@ -16,23 +16,24 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from taskflow.leader.agenda import Agenda
-from taskflow.leader.looper import Connection, Loop, log
+from taskflow.leader.looper import Connection, Loop, Pause, log
 from taskflow.store import schedules
 from taskflow.store.schedules import Fired, Firing, Schedule
 
-LOOK_SECONDS, AHEAD_SECONDS = 5.0, 10.0
+LOOK_SECONDS, AHEAD_SECONDS = 5.0, 20.0
 LOOK_AGAIN_SECONDS = 0.2  # when something was not done: somebody may hold its row for long
 LEAST_BETWEEN_LOOKS_SECONDS = 0.02
-MOST_READ = 20_000
+# Whatever is done, it is done in pieces of some milliseconds, between which what has become due is fired.
+PAGE, MOST_READ = 500, 50_000
 BATCH = 500
-WORKED_OUT_AT_ONCE = 100
+WORKED_OUT_AT_ONCE = 25
 LONGEST_WAIT_SECONDS = 0.5
 # Below that the transaction would not take long; while one is open, sleeping workers are a little less asleep.
 BURST = 100
-FIRST_COST_SECONDS = 0.0002
-LONGEST_LEAD_SECONDS = 5.0
-# A leader that was stopped within such a transaction must not hold the rows for longer than that.
-HOLD = "10s"
+FIRST_COST_SECONDS = 0.0003
+LONGEST_LEAD_SECONDS = 10.0
+# A leader whose process was stopped within such a transaction must not hold the rows for longer than that.
+HOLD = "20s"
 FORGET_SECONDS, FORGET_BATCH = 60.0, 1000
 WRONG = (psycopg.DataError, psycopg.IntegrityError)
 
@@ -49,30 +50,40 @@ class Schedules(Loop):
     def begin(self, connection: Connection) -> None:
         self._agenda = Agenda()
         self._look_at = self._looked_at = self._forget_at = float("-inf")
+        # What was read so far, while a look is under way, and the last of it.
+        self._reading: dict[int, Schedule] | None = None
+        self._last: Schedule | None = None
         # Of the database, when this process's clock showed so much: it alone says when something is due.
         self._epoch, self._epoch_at = datetime.now(UTC), self._clock()
         schedules.listen(connection)
 
     def work(self, connection: Connection) -> float:
-        if self._clock() >= self._look_at:
+        if self._reading is not None or self._clock() >= self._look_at:
             self._look(connection)
         if firings := self._agenda.take(self._now(), BATCH):
             self._fire(connection, firings)
         elif self._agenda.burst() >= BURST and self._wake_at() <= self._clock():
             self._fire_burst(connection)
-        elif not self._agenda.work_out(self._now(), WORKED_OUT_AT_ONCE):
+        elif self._reading is None and not self._agenda.work_out(self._now(), WORKED_OUT_AT_ONCE):
             self._forget(connection)
             self._wait(connection)
         return 0.0
 
     def _look(self, connection: Connection) -> None:
+        """Read a page of what comes; with the last one the agenda is what was read."""
+        if self._reading is None:
+            self._reading, self._last, self._look_at = {}, None, float("inf")
         before = self._clock()
-        now, found = schedules.read_due(connection, ahead_seconds=AHEAD_SECONDS, limit=MOST_READ)
-        self._looked_at = self._clock()
+        now, found = schedules.read_due(connection, ahead_seconds=AHEAD_SECONDS, limit=PAGE, after=self._last)
         if now is not None:
-            self._epoch, self._epoch_at = now, (before + self._looked_at) / 2
-        self._agenda.replace(found, self._now())
-        self._look_at = self._looked_at + LOOK_SECONDS
+            self._epoch, self._epoch_at = now, (before + self._clock()) / 2
+        self._reading |= {schedule.id: schedule for schedule in found}
+        self._last = found[-1] if found and found[-1].due is not None else None
+        if len(found) < PAGE or self._last is None or len(self._reading) >= MOST_READ:
+            self._agenda.replace(self._reading.values(), self._now())
+            self._reading = None
+            self._looked_at = self._clock()
+            self._look_at = min(self._look_at, self._looked_at + LOOK_SECONDS)
 
     def _fire(self, connection: Connection, firings: Sequence[Firing]) -> None:
         """Fire in one statement; where a value in one of them is wrong, in halves, until it is alone."""
@@ -100,8 +111,8 @@ class Schedules(Loop):
                 for start in range(0, len(firings), BATCH):
                     done |= schedules.fire(connection, firings[start : start + BATCH])
                 self._cost = max(self._cost / 2, (self._clock() - began) / len(firings))
-                # Short: the transaction was begun no sooner than need be.
-                time.sleep(max(0.0, (at - self._now()).total_seconds()))
+                if self.stopping.wait(max(0.0, (at - self._now()).total_seconds())):
+                    raise Pause(0.0)  # undone; who leads next fires them
         except WRONG:
             for start in range(0, len(firings), BATCH):
                 self._fire(connection, firings[start : start + BATCH])
@@ -114,6 +125,8 @@ class Schedules(Loop):
         following: list[Schedule] = []
         for firing in firings:
             schedule, result = firing.schedule, done.get(firing.schedule.id)
+            if self._reading is not None:  # it was read as it was before
+                self._reading.pop(schedule.id, None)
             if result is None:
                 self._look_soon(LOOK_AGAIN_SECONDS)
                 continue
@@ -122,6 +135,8 @@ class Schedules(Loop):
             if result.next is not None and result.next < horizon:
                 following.append(schedule._replace(due=result.next, run_count=result.run_count))
         self._agenda.add(following)
+        if self._reading is not None:
+            self._reading |= {schedule.id: schedule for schedule in following}
 
     def _wait(self, connection: Connection) -> None:
         """Wait until there is something to do or to look at, for half a second at most."""

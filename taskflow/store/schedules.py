@@ -59,10 +59,15 @@ def listen(connection: Connection) -> None:
     connection.execute(f"LISTEN {CHANGED}")
 
 
-def read_due(connection: Connection, *, ahead_seconds: float, limit: int) -> tuple[datetime | None, list[Schedule]]:
-    """The enabled schedules whose time comes within `ahead_seconds` or is not known, and the database's time (None if
-    there are no schedules to read it with)."""
-    rows = connection.execute(query("due_schedules"), {"ahead": ahead_seconds, "limit": limit}).fetchall()
+def read_due(
+    connection: Connection, *, ahead_seconds: float, limit: int, after: Schedule | None = None
+) -> tuple[datetime | None, list[Schedule]]:
+    """A page of the enabled schedules whose time comes within `ahead_seconds`, in the order of their times, and the
+    database's time (None if the page is empty). The first page has those too whose time is not known, as its first.
+    """
+    place = {"time": after.due if after else None, "id": after.id if after else 0}
+    parameters = {"ahead": ahead_seconds, "limit": limit, **place}
+    rows = connection.execute(query("due_schedules"), parameters).fetchall()
     return (rows[0][0] if rows else None), [_schedule(row) for row in rows]
 
 

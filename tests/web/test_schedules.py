@@ -272,7 +272,7 @@ class TestChange:
             lambda: client.post(f"{address}/pause", headers=tag),
         ):
             assert (request().status_code, request().json["code"]) == (412, "precondition_failed")
-        assert client.get(address).json["priority"] == "high"
+        assert client.get(address).json["priority"] == "critical"
 
     def test_firing_does_not_disturb_who_changes_it(self, client: FlaskClient, connection: Connection) -> None:
         create(client)
