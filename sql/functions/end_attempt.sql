@@ -51,7 +51,8 @@ BEGIN
         losses = t.losses + (p_outcome = 'lost' AND coalesce((p_details ->> 'lost')::boolean, true))::integer,
         worker_id = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.worker_id END,
         finished_at = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE v_now END,
-        updated_at = v_now, version = t.version + 1
+        updated_at = v_now, version = t.version + 1,
+        fingerprint = CASE WHEN new_state = 'dead_letter' THEN taskflow.error_fingerprint(t.type, v_error) END
     WHERE t.id = p_task.id AND t.state = 'running';
 
     INSERT INTO taskflow.executions

@@ -31,11 +31,11 @@ def place_of(cursor: str | None, *kinds: type) -> Sequence[Any] | None:
     try:
         place = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, RecursionError):
-        raise _unreadable() from None
+        raise unreadable() from None
     if not isinstance(place, list) or len(place) != len(kinds):
-        raise _unreadable()
+        raise unreadable()
     if not all(_fits(value, kind) for value, kind in zip(place, kinds, strict=True)):
-        raise _unreadable()
+        raise unreadable()
     return place
 
 
@@ -57,6 +57,7 @@ def _fits(value: Any, kind: type) -> bool:
     )
 
 
-def _unreadable() -> Problem:
+def unreadable() -> Problem:
+    """422: a cursor that no list has given."""
     problem = FieldProblem("?cursor", "invalid_cursor", "is none that this list has given")
     return Problem("invalid_request", "?cursor: is none that this list has given", problems=[problem])

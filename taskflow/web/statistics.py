@@ -48,16 +48,6 @@ def totals() -> dict[str, int]:
     return {state: counts[state] for state in STATES} | {"total": sum(counts.values())}
 
 
-def by_priority() -> dict[str, dict[str, int]]:
-    """What is due (`queued`) and what runs (`pending_unacked`) at each priority."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for row in services().figures.live(principal().queues):
-        counts[PRIORITY_NAMES[row.priority], row.state] += row.tasks
-    return {
-        name: {"queued": counts[name, "pending"], "pending_unacked": counts[name, "running"]} for name in PRIORITIES
-    }
-
-
 def whole() -> dict[str, Any]:
     """GET /stats."""
     counts = totals()

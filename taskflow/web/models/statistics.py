@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from taskflow.web.models.base import Answer, Older
+from taskflow.web.models.task_lists import Totals
 
 
 class QueueStatistics(Answer):
@@ -30,21 +31,6 @@ class QueueStatistics(Answer):
     p99: float | None
     active_workers: int = Field(description="that serve the queue")
     last_task_at: datetime | None = Field(description="when an attempt of it ended last")
-
-
-class Totals(Answer):
-    """How many tasks there are in each state."""
-
-    total: int
-    pending: int
-    scheduled: int
-    blocked: int
-    running: int
-    retrying: int
-    completed: int
-    failed: int
-    cancelled: int
-    dead_letter: int
 
 
 class Latency(Answer):
