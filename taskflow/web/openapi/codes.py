@@ -7,7 +7,14 @@ from taskflow.web.openapi.endpoints import Endpoint
 ALWAYS = ("bad_request", "invalid_request", "rate_limited", "internal_error", "database_unavailable", "schema_mismatch")
 WITH_A_SCOPE = ("unauthorized", "forbidden", "host_not_allowed")
 WITH_A_PATH = ("not_found",)
-WITH_A_BODY = ("invalid_json", "duplicate_key", "too_deeply_nested", "unsupported_media_type", "body_too_large")
+WITH_A_BODY = (
+    "request_timeout",
+    "invalid_json",
+    "duplicate_key",
+    "too_deeply_nested",
+    "unsupported_media_type",
+    "body_too_large",
+)
 WITH_AN_IDEMPOTENCY_KEY = ("invalid_idempotency_key", "request_in_progress", "idempotency_key_reused")
 # Said before the request has reached an operation, so that no operation lists them.
 BEFORE_ALL = ("method_not_allowed", "uri_too_long", "headers_too_large", "expectation_failed", "not_implemented")

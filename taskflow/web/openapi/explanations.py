@@ -57,7 +57,6 @@ EXPLANATIONS = {
     ),
     "invalid_task": "The database refuses the task by a rule of its own; `detail` says which.",
     "unknown_type": "The server runs with `TASKFLOW_REJECT_UNKNOWN_TYPES`, and no worker has registered this type.",
-    "not_supported": "This version does not support that.",
     "idempotency_key_reused": (
         "Another request, to another address or with another body, has had this `Idempotency-Key`. Take a new one "
         "for each thing that is to happen."
