@@ -71,8 +71,21 @@ def validate(model: type[Model], value: Any) -> Model:
 
 def parse(raw: bytes) -> Any:
     """The value that `raw` holds. Raises `Problem`."""
+    value = decode(raw)
+    if may_hide(raw):
+        inspect(value)
+    return value
+
+
+def may_hide(raw: bytes) -> bool:
+    """Whether what `raw` holds must be looked through: most is spared it."""
+    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or b"\\u" in raw
+
+
+def decode(raw: bytes) -> Any:
+    """The value that `raw` holds, not looked through: that is `inspect`. Raises `Problem`."""
     try:
-        value = _decoder.decode(raw.decode("utf-8"))
+        return _decoder.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise Problem("invalid_json", "The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -85,10 +98,6 @@ def parse(raw: bytes) -> Any:
     except (_OutOfRange, ValueError):  # ValueError: an integer of more digits than Python reads
         problem = FieldProblem("", "number_out_of_range", "a number is too large to be stored")
         raise Problem("invalid_request", "A number in the body is too large.", problems=[problem]) from None
-    # The walk is only for bodies that could hold what it looks for: most are spared it.
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or b"\\u" in raw:
-        _inspect(value)
-    return value
 
 
 def pointer(path: Any) -> str:
@@ -101,7 +110,7 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
-def _inspect(value: Any) -> None:
+def inspect(value: Any) -> None:
     """Refuse nesting beyond the limit, and texts that PostgreSQL cannot store. No recursion: the value is foreign."""
     todo: list[tuple[Any, tuple[Any, ...]]] = [(value, ())]
     while todo:
