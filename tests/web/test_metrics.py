@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
+from taskflow.cli.metrics_port import ProcessFigures
 from taskflow.web import gauges
 from taskflow.web.services import EXTENSION
+from taskflow.worker.metrics import WorkerMetrics
 from tests.debian import debian_program
 from tests.web.conftest import Engine
 
+ROOT = Path(__file__).resolve().parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -154,6 +160,32 @@ def test_whether_anybody_leads(client: FlaskClient, connection: psycopg.Connecti
     connection.execute("SELECT taskflow.acquire_lease('leader', 'somebody', 30)")
 
     assert value(scrape(client), "is_leader") == 1
+
+
+def test_every_figure_is_documented_and_what_is_documented_is_there(
+    client: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute("SELECT taskflow.enqueue('echo', '{}')")
+    client.get("/live")
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
+    of_servers, of_workers = section.split("**From every worker")
+
+    served = names_of(text_string_to_metric_families(client.get("/metrics").text))
+    counted = names_of([*WorkerMetrics().collect(), *ProcessFigures(None).collect()])
+
+    assert documented(of_servers) == served
+    assert documented(of_workers) == counted | {"worker_slots", "worker_slots_busy"}  # of a worker that runs
+
+
+def names_of(families: Iterable[Metric]) -> set[str]:
+    found = {f.name.removeprefix("taskflow_") + ("_total" if f.type == "counter" else "") for f in families}
+    return {name for name in found if not name.endswith("_created")}  # when one of the others began
+
+
+def documented(text: str) -> set[str]:
+    """The names in the first column of the tables."""
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 def test_promtool_has_no_complaint(client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine) -> None:
