@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from taskflow.leader.looper import Connection, Loop
-from taskflow.leader.statistics import LATE, MINUTE, QUICK_SECONDS, REST, ROUND_SECONDS
+from taskflow.leader.statistics import LATE, MINUTE, REST, ROUND_SECONDS
 from taskflow.store import statistics
 
 INTERVAL_SECONDS = 3.0
 UPKEEP_SECONDS = 60.0
+QUICK_SECONDS = 0.2
 LONGEST_STEP = timedelta(days=1)
 
 
@@ -44,7 +45,7 @@ class Endings(Loop):
             began, end = self._clock(), min(self._next + step, current + MINUTE)
             statistics.count_endings(connection, self._next, end)
             self._next = end
-            # Days of nothing go by quickly: many minutes at a time, as long as that takes next to no time.
+            # What is behind goes by quickly: many minutes at a time, as long as that does not take long.
             step = min(2 * step, LONGEST_STEP) if self._clock() - began < QUICK_SECONDS else MINUTE
         if started >= self._upkeep_at and not statistics.count_forgotten_day(connection):
             statistics.fold_endings(connection)
