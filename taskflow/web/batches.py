@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Text, bindparam, text
+from sqlalchemy import BigInteger, Double, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from taskflow.schema import Time
@@ -27,11 +27,17 @@ LONGEST_SECONDS = 20.0
 LIVING = Filter((StateIs(frozenset({*LIVE, "scheduled"})),))
 ENDED = Filter((StateIs(frozenset({*FINISHED, "dead_letter"})),))
 REACHED = {"cancel": LIVING, "retry": ENDED, "delete": ENDED}
-APPLY = text("SELECT taskflow.apply_to_tasks(:action, :ids, :options, :times)").bindparams(
+# The times by the clock of the database, which also decides when they are due.
+APPLY = text("""
+SELECT taskflow.apply_to_tasks(:action, :ids, :options, (
+    SELECT array_agg(coalesce(:begins_at, now()) + make_interval(secs => d.seconds) ORDER BY d.place)
+    FROM unnest(:delays) WITH ORDINALITY AS d (seconds, place)))
+""").bindparams(
     bindparam("action", type_=Text),
     bindparam("ids", type_=ARRAY(BigInteger)),
     bindparam("options", type_=JSONB),
-    bindparam("times", type_=ARRAY(Time)),
+    bindparam("begins_at", type_=Time),
+    bindparam("delays", type_=ARRAY(Double)),
 )
 
 
@@ -69,22 +75,27 @@ def carry_out(batch: Batch) -> tuple[int, int]:
     matched = affected = 0
     paced = batch.per_second is not None and batch.action != "retry"
     for ids in _ids(batch.wanted, _chunk(batch) if paced else CHUNK):
+        if paced and matched and batch.per_second is not None:
+            services().closing.wait(max(0.0, began + matched / batch.per_second - time.monotonic()))
         if time.monotonic() - began > LONGEST_SECONDS or services().closing.is_set():
             return matched + len(ids) + _count_after(batch.wanted, ids[-1]), affected
         affected += _apply(batch, ids, matched)
         matched += len(ids)
-        if paced and batch.per_second is not None:
-            services().closing.wait(max(0.0, began + matched / batch.per_second - time.monotonic()))
     return matched, affected
 
 
 def _apply(batch: Batch, ids: list[int], before: int) -> int:
-    times = None
+    delays: list[float] = []
     if batch.action == "retry" and (batch.per_second or batch.begins_at):
-        start = batch.begins_at or datetime.now(UTC)
         pace = batch.per_second or float("inf")
-        times = [start + timedelta(seconds=(before + place) / pace) for place in range(len(ids))]
-    parameters = {"action": batch.action, "ids": ids, "options": batch.options, "times": times}
+        delays = [(before + place) / pace for place in range(len(ids))]
+    parameters = {
+        "action": batch.action,
+        "ids": ids,
+        "options": batch.options,
+        "begins_at": batch.begins_at,
+        "delays": delays,
+    }
     with services().database.transaction() as connection:
         done = connection.execute(APPLY, parameters).scalar_one()
         if done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, model_validator
@@ -112,8 +113,13 @@ class BatchRetryBody(BatchBody):
     priority: PriorityField = None
     scheduled_at: TimeField = None
 
+    @property
+    def begins_at(self) -> datetime | None:
+        """When the first of them is due; None is now."""
+        return self.scheduled_at if self.scheduled_at and self.scheduled_at >= EARLIEST else None
+
     def options(self) -> Object:
-        """The options of `taskflow.retry_task()`."""
+        """The options of `taskflow.retry_task()` but the time."""
         return RetryBody(payload=self.payload, queue=self.queue, priority=self.priority, scheduled_at=None).options()
 
 

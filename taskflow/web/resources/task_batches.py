@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response
@@ -43,7 +44,7 @@ def retry(body: BatchRetryBody) -> Response:
         services().queues.ensure(body.queue)
     if body.payload is not None:
         check_payload_size(body.payload)
-    return _done("retry", body, body.options(), body)
+    return _done("retry", body, body.options(), body.begins_at)
 
 
 @blueprint.post("/delete")
@@ -54,7 +55,7 @@ def delete(body: BatchBody) -> Response:
 
 
 def _done(
-    action: Action, body: BatchBody, options: dict[str, Any] | None = None, retry_body: BatchRetryBody | None = None
+    action: Action, body: BatchBody, options: dict[str, Any] | None = None, begins_at: datetime | None = None
 ) -> Response:
     wanted = batches.by_ids(body.ids) if body.ids is not None else batches.by_filter(action, body.filter or "")
     if body.dry_run:
@@ -64,7 +65,7 @@ def _done(
         wanted,
         body.per_second,
         options or {},
-        None if retry_body is None else retry_body.scheduled_at,
+        begins_at,
         {"filter": body.filter} if body.filter is not None else {"ids": len(body.ids or ())},
     )
     matched, affected = batches.carry_out(batch)
