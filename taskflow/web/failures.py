@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch, TaskflowError
 from taskflow.web.problems import BY_STATUS, Problem, problem_of
@@ -39,6 +39,8 @@ def _http_error(error: HTTPException) -> Response:
         detail = f"{request.method} is not possible here; {headers['Allow']} are."
     elif isinstance(error, RequestEntityTooLarge):
         detail = f"At most {request.max_content_length:,} bytes are accepted here."
+    elif isinstance(error, ClientDisconnected):
+        status, detail = 408, "The rest of the request did not come in time."
     elif status == 404:
         detail = "There is nothing at this address."
     code = BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")

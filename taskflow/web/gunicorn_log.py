@@ -32,7 +32,7 @@ class Log(Logger):  # type: ignore[misc]
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """A client that fell silent is no error of ours."""
-        if isinstance(sys.exc_info()[1], BlockingIOError):
+        if isinstance(sys.exc_info()[1], BlockingIOError | TimeoutError):
             self.debug("a client sent nothing for too long")
         else:
             super().exception(msg, *args, **kwargs)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
-import struct
+import threading
+import time
 import uuid
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors as http_errors
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from taskflow.web.encoding import encode
+from taskflow.web.lingering import Lingering
 from taskflow.web.problems import CONTENT_TYPE, KINDS, Problem
 from taskflow.web.services import EXTENSION
+from taskflow.web.slow_clients import SILENCE_SECONDS, Inflow
 
-# A client that sends nothing for so long in the middle of a request loses its thread.
-SILENCE_SECONDS = 15
+# One thread in so many may wait for bytes of a client at once.
+SLOW_CLIENTS_OF_THREADS = 4
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -32,8 +37,46 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: Any) -> Any:
         """Serve one request of a connection."""
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_SECONDS, 0))
+        if not conn.initialized:
+            conn.init = partial(self._init, conn)
+            conn.close = partial(self._close, conn)
+        elif (inflow := _inflow_of(conn)) is not None:
+            inflow.begin()
         return super().handle(conn)
+
+    def init_process(self) -> None:
+        """Called by gunicorn in the new process."""
+        self._slow_clients = threading.Semaphore(max(2, self.cfg.threads // SLOW_CLIENTS_OF_THREADS))
+        self._lingering = Lingering()
+        self._lingering.start()
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        super().run()
+        self._lingering.finish()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """A connection that has sent nothing yet waits beside those kept alive, and not in a thread."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.timeout = time.monotonic() + SILENCE_SECONDS
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _close(self, conn: Any, graceful: bool = False) -> None:
+        """In the place of a close that would wait for the client, and have all the others wait."""
+        if graceful:
+            self._lingering.close(conn.sock)
+        else:
+            TConn.close(conn)
+
+    def _init(self, conn: Any) -> None:
+        TConn.init(conn)
+        unreader = getattr(conn.parser, "unreader", None)  # HTTP/2 has none
+        if unreader is not None:
+            unreader.sock = Inflow(conn.sock, self._slow_clients)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """What is no HTTP, or too long, never reaches the application: answer as the application would."""
@@ -46,6 +89,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             util.write(client, _response(problem))
         except OSError:
             self.log.debug("the client was gone before it was told")
+
+
+def _inflow_of(conn: Any) -> Inflow | None:
+    found = getattr(getattr(conn.parser, "unreader", None), "sock", None)
+    return found if isinstance(found, Inflow) else None
 
 
 def _problem(error: BaseException) -> Problem | None:

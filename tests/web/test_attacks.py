@@ -1,0 +1,191 @@
+"""As an attacker would: each gets a clear answer, the server's memory stays flat, and other clients do not notice."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from tests.web.conftest import ADMIN_KEY
+from tests.web.test_server import SECONDS, RunningServer, Start, start  # noqa: F401  (a fixture)
+
+MIB = 1024 * 1024
+HONEST = {"X-API-Key": ADMIN_KEY}
+
+
+@pytest.fixture
+def server(start: Start, dsn: str) -> RunningServer:  # noqa: F811
+    return start(dsn, WEB_CONCURRENCY="1", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_WEB_THREADS="20")
+
+
+def memory_bytes(server: RunningServer) -> int:
+    """Resident memory of all processes of the server that is no shared page."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    total = 0
+    for pid in (str(server.process.pid), *children):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def honest_seconds(server: RunningServer) -> float:
+    """How long somebody else waits for a task to be created."""
+    started = time.monotonic()
+    response = httpx.post(f"{server.url}/api/v1/tasks", json={"type": "echo"}, headers=HONEST, timeout=SECONDS)
+    assert response.status_code == 201
+    return time.monotonic() - started
+
+
+def exchange(server: RunningServer, *pieces: bytes) -> tuple[int, dict[str, Any]]:
+    """Send the pieces, as far as the server takes them, and read its one answer."""
+    with server.connect() as opened:
+        try:
+            for piece in pieces:
+                opened.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has answered and closed
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer) < length_of(answer):
+            more = opened.recv(65536)
+            if not more:
+                break
+            answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def length_of(answer: bytes) -> int:
+    head = answer.partition(b"\r\n\r\n")[0]
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return len(head) + 4 + int(line.split(b":")[1])
+    return len(answer) + 1
+
+
+def post_head(length: int | str, key: str = ADMIN_KEY, path: str = "/api/v1/tasks") -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+class TestBodies:
+    def test_100_mb_are_refused_without_being_read_or_kept(self, server: RunningServer) -> None:
+        honest_seconds(server)
+        before = memory_bytes(server)
+
+        for _ in range(5):
+            status, problem = exchange(server, post_head(100 * MIB), *[b" " * MIB] * 100)
+            assert (status, problem["code"]) == (413, "body_too_large")
+
+        assert memory_bytes(server) - before < 20 * MIB
+        assert honest_seconds(server) < 1
+
+    def test_a_large_body_of_a_guesser_is_not_read_either(self, server: RunningServer) -> None:
+        started = time.monotonic()
+        status, problem = exchange(server, post_head(10**12, key="guess"), *[b" " * MIB] * 100)
+
+        assert (status, problem["code"]) == (401, "unauthorized")
+        assert time.monotonic() - started < SECONDS / 2
+
+    def test_a_body_without_end_is_cut_off(self, server: RunningServer) -> None:
+        head = post_head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
+
+        status, problem = exchange(server, head, *[chunk] * 100)
+
+        assert (status, problem["code"]) == (413, "body_too_large")
+
+    def test_deep_nesting_is_refused_and_the_server_lives_on(self, server: RunningServer) -> None:
+        for body in (b"[" * MIB, b'{"a":' * 200_000, b'{"type":"echo","payload":' + b'{"a":' * 150 + b"1" + b"}" * 151):
+            status, problem = exchange(server, post_head(len(body)), body)
+            assert (status, problem["code"]) == (400, "too_deeply_nested")
+        assert honest_seconds(server) < 1
+
+    def test_slow_bodies_leave_threads_for_the_others(self, server: RunningServer) -> None:
+        """More connections than the server has threads, each of which sends a byte now and then."""
+        honest_seconds(server)
+        stopped = threading.Event()
+        slow = [server.connect() for _ in range(150)]
+        for connection in slow:
+            connection.sendall(post_head(1000))
+
+        def drip() -> None:
+            while not stopped.wait(0.5):
+                for connection in slow:
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        continue
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            times = [honest_seconds(server) for _ in range(20)]
+        finally:
+            stopped.set()
+            dripping.join()
+            for connection in slow:
+                connection.close()
+
+        assert sorted(times)[len(times) // 2] < 1
+        assert max(times) < 5
+
+    def test_clients_that_never_close_their_half_hold_nobody_up(self, server: RunningServer) -> None:
+        """Each asks the server to close, and does not close itself."""
+        honest_seconds(server)
+        opened = [server.connect() for _ in range(30)]
+        for connection in opened:
+            connection.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        for connection in opened:
+            assert connection.recv(12) == b"HTTP/1.1 200"
+
+        assert max(honest_seconds(server) for _ in range(5)) < 1.5
+
+        for connection in opened:
+            connection.close()
+
+    def test_silent_connections_hold_no_thread(self, server: RunningServer) -> None:
+        honest_seconds(server)
+        opened = [server.connect() for _ in range(300)]
+
+        assert max(honest_seconds(server) for _ in range(5)) < 1.5
+
+        for connection in opened:
+            connection.close()
+
+    def test_a_body_that_drips_for_ever_is_given_up(self, server: RunningServer) -> None:
+        """However often it sends a byte: a body must come at a rate."""
+        with server.connect() as slow:
+            slow.sendall(post_head(MIB))
+            started = time.monotonic()
+            answered = threading.Event()
+
+            def drip() -> None:
+                while not answered.wait(0.5):
+                    try:
+                        slow.sendall(b" ")
+                    except OSError:
+                        return
+
+            dripping = threading.Thread(target=drip)
+            dripping.start()
+            slow.settimeout(60)
+            answer = b"".join(iter(lambda: slow.recv(65536), b""))
+            answered.set()
+            dripping.join()
+
+        assert 10 < time.monotonic() - started < 30
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"code":"request_timeout"' in answer
