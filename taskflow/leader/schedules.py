@@ -31,7 +31,8 @@ LONGEST_WAIT_SECONDS = 0.5
 # Below that the transaction would not take long; while one is open, sleeping workers are a little less asleep.
 BURST = 100
 FIRST_COST_SECONDS = 0.0003
-LONGEST_LEAD_SECONDS = 10.0
+# To wait for the time in the transaction costs little, to be late does.
+MARGIN, LONGEST_LEAD_SECONDS = 2.0, 10.0
 # A leader whose process was stopped within such a transaction must not hold the rows for longer than that.
 HOLD = "20s"
 FORGET_SECONDS, FORGET_BATCH = 60.0, 1000
@@ -83,7 +84,9 @@ class Schedules(Loop):
             self._agenda.replace(self._reading.values(), self._now())
             self._reading = None
             self._looked_at = self._clock()
-            self._look_at = min(self._look_at, self._looked_at + LOOK_SECONDS)
+            # Of those whose time nobody knows a look takes a page.
+            more = bool(found) and self._last is None
+            self._look_at = min(self._look_at, self._looked_at + (LOOK_AGAIN_SECONDS if more else LOOK_SECONDS))
 
     def _fire(self, connection: Connection, firings: Sequence[Firing]) -> None:
         """Fire in one statement; where a value in one of them is wrong, in halves, until it is alone."""
@@ -154,7 +157,7 @@ class Schedules(Loop):
         if first is None:
             return float("inf")
         burst = self._agenda.burst()
-        lead = min(LONGEST_LEAD_SECONDS, 1.3 * self._cost * burst + 0.02) if burst >= BURST else 0.0
+        lead = min(LONGEST_LEAD_SECONDS, MARGIN * self._cost * burst + 0.02) if burst >= BURST else 0.0
         return self._epoch_at + (first - self._epoch).total_seconds() - lead
 
     def _now(self) -> datetime:

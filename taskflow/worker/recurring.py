@@ -11,6 +11,8 @@ from taskflow.tasks.handler import AnyHandler
 from taskflow.tasks.registry import Registry
 from taskflow.telemetry import get_logger
 
+EVENTS = {"created": "schedule_created", "changed": "schedule_changed", "removed": "schedule_removed"}
+
 
 class Recurring:
     """Written once by each process: a connection that is opened anew does not bring back what an operator or a newer
@@ -33,7 +35,7 @@ class Recurring:
                     reason="somebody has made a schedule of this name, so that of the code is not written",
                 )
             else:
-                get_logger("worker").info(f"schedule_{what}", schedule=name)
+                get_logger("worker").info(EVENTS[what], schedule=name)
         self._written = True
 
 

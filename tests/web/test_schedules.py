@@ -14,6 +14,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.web.limited import limited_to
+
 SCHEDULES = "/api/v1/schedules"
 FIELDS = {
     "id", "name", "type", "queue", "payload", "priority", "cron", "interval", "timezone", "missed", "overlap", "jitter",
@@ -406,3 +408,42 @@ def test_who_changed_what_is_recorded(client: FlaskClient, connection: Connectio
         ("schedule.run", "nightly", {}),
         ("schedule.delete", "nightly", {}),
     ]
+
+
+class TestLimitedKeys:
+    """A key that is limited to the queue `mine`."""
+
+    @pytest.fixture
+    def limited(self, make_app: Callable[..., Flask], connection: Connection) -> FlaskClient:
+        return limited_to(make_app, connection, "mine")
+
+    def test_what_lies_in_other_queues_is_not_there(self, client: FlaskClient, limited: FlaskClient) -> None:
+        create(client, "theirs", queue="theirs")
+        create(client, "ours", queue="mine")
+        listed = limited.get(SCHEDULES).json
+        assert ([found["name"] for found in listed["schedules"]], listed["total"]) == (["ours"], 1)
+        for ask, address in (
+            (limited.get, f"{SCHEDULES}/theirs"),
+            (limited.delete, f"{SCHEDULES}/theirs"),
+            (limited.post, f"{SCHEDULES}/theirs/run"),
+            (limited.post, f"{SCHEDULES}/theirs/pause"),
+        ):
+            assert ask(address).status_code == 404
+        assert limited.patch(f"{SCHEDULES}/theirs", json={"queue": "mine"}).status_code == 404
+
+    def test_it_can_neither_create_nor_move_one_elsewhere(self, limited: FlaskClient) -> None:
+        body = {"name": "n", "type": "echo", "interval": 60}
+        assert limited.post(SCHEDULES, json=body).json["code"] == "queue_not_allowed"
+        assert limited.post(SCHEDULES, json={**body, "queue": "mine"}).status_code == 201
+        assert limited.patch(f"{SCHEDULES}/n", json={"queue": "default"}).json["code"] == "queue_not_allowed"
+        assert limited.post(f"{SCHEDULES}/n/run").json["queue"] == "mine"
+
+    def test_one_that_may_only_read_changes_nothing(
+        self, make_app: Callable[..., Flask], connection: Connection, client: FlaskClient
+    ) -> None:
+        create(client)
+        reader = limited_to(make_app, connection, scopes=("read",))
+        assert reader.get(f"{SCHEDULES}/nightly").status_code == 200
+        assert reader.post(f"{SCHEDULES}/preview", json={"cron": "@daily"}).status_code == 200
+        assert reader.post(f"{SCHEDULES}/nightly/run").status_code == 403
+        assert reader.delete(f"{SCHEDULES}/nightly").status_code == 403
