@@ -1,0 +1,79 @@
+"""A key that is limited to some queues: what lies in others does not exist for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.store.test_filters import Fill
+from tests.web.limited import limited_to
+
+
+@pytest.fixture
+def limited(make_app: Callable[..., Flask], connection: psycopg.Connection[Any]) -> FlaskClient:
+    """A client with a key for the queue `mine` alone."""
+    return limited_to(make_app, connection, "mine")
+
+
+@pytest.fixture
+def tasks(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    fill = Fill(connection)
+    return {
+        f"{queue} {state}": fill(state, queue=queue)
+        for queue in ("mine", "other")
+        for state in ("pending", "completed", "dead_letter")
+    }
+
+
+def mine(tasks: dict[str, int]) -> set[str]:
+    return {str(task) for name, task in tasks.items() if name.startswith("mine")}
+
+
+def test_a_list_and_its_figures_show_its_own_queues_alone(limited: FlaskClient, tasks: dict[str, int]) -> None:
+    for sort in ("-id", "id", "-created_at", "scheduled_at", "-priority", "-completed_at"):
+        page = limited.get("/api/v1/tasks", query_string={"sort": sort}).json
+        assert {task["id"] for task in page["tasks"]} == mine(tasks)
+        assert page["total"] == 3
+    assert page["queue_depths"] == {"mine": 1}
+    assert (page["total_pending"], page["dlq_size"]) == (1, 1)
+    assert limited.get("/api/v1/tasks?queue=other").json["tasks"] == []
+
+
+def test_one_task_of_another_queue_is_not_found(limited: FlaskClient, tasks: dict[str, int]) -> None:
+    for name in ("other pending", "other completed"):
+        url = f"/api/v1/tasks/{tasks[name]}"
+        answers = [
+            limited.get(f"{url}/why"), limited.patch(url, json={"priority": 3}), limited.delete(url),
+            limited.delete(f"{url}?purge=true"), limited.delete(url.replace("tasks", "jobs")),
+            limited.post(f"{url}/cancel"), limited.post(f"{url}/retry"),
+        ]  # fmt: skip
+        assert {answer.status_code for answer in answers} == {404}
+
+
+def test_no_task_is_moved_to_another_queue(limited: FlaskClient, tasks: dict[str, int]) -> None:
+    patched = limited.patch(f"/api/v1/tasks/{tasks['mine pending']}", json={"queue": "other"})
+    retried = limited.post(f"/api/v1/tasks/{tasks['mine completed']}/retry", json={"queue": "other"})
+    many = limited.post("/api/v1/tasks/batch/retry", json={"filter": "state:completed", "queue": "other"})
+    bulk = limited.post("/api/v1/tasks/bulk", json={"tasks": [{"type": "a", "queue": "mine"}, {"type": "a"}]})
+    assert {answer.status_code for answer in (patched, retried, many, bulk)} == {403}
+    assert {answer.json["code"] for answer in (patched, retried, many, bulk)} == {"queue_not_allowed"}
+
+
+def test_a_batch_reaches_its_own_queues_alone(
+    limited: FlaskClient, tasks: dict[str, int], connection: psycopg.Connection[Any]
+) -> None:
+    everything = [str(task) for task in tasks.values()]
+    for action in ("cancel", "retry", "delete"):
+        answer = limited.post(f"/api/v1/tasks/batch/{action}", json={"ids": everything, "dry_run": True}).json
+        assert answer["matched"] == 3
+    limited.post("/api/v1/tasks/batch/cancel", json={"filter": "id:0.."})
+    limited.post("/api/v1/tasks/batch/delete", json={"ids": everything})
+    left = connection.execute("SELECT DISTINCT queue FROM taskflow.tasks").fetchall()
+    assert left == [("other",)]
+    states = connection.execute("SELECT state::text FROM taskflow.tasks ORDER BY id").fetchall()
+    assert states == [("pending",), ("completed",), ("dead_letter",)]
