@@ -24,7 +24,7 @@ QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 SHOWN = ("id", "name", "prefix", "scopes", "queues", "state", "last_used_at", "expires_at")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """A time such as 90d."""
 
     name = "duration"

@@ -68,7 +68,7 @@ def create(body: KeyBody) -> Response:
         "expires_at": body.end,
     }
     with services().database.transaction() as connection:
-        row = connection.execute(CREATE, values).one()._mapping
+        row = connection.execute(CREATE, values).one()._asdict()
         details = {"name": row["name"], "scopes": row["scopes"], "queues": row["queues"]}
         audit.record(connection, action="key.create", target=str(row["id"]), details=details)
     document = _body(row)
@@ -88,7 +88,7 @@ def index(query: Page) -> Response:
     place = place_of(query.cursor, int)
     before = place[0] if place else params.LARGEST_ID
     rows = services().database.fetch(LIST, {"key_id": before, "how_many": query.limit + 1})
-    found = [_body(row._mapping) for row in rows[: query.limit]]
+    found = [_body(row._asdict()) for row in rows[: query.limit]]
     return page("keys", found, cursor_after(int(found[-1]["id"])) if len(rows) > query.limit else None)
 
 
@@ -100,7 +100,7 @@ def show(key_id: str) -> Response:
     rows = services().database.fetch(READ, {"key_id": _number(key_id)})
     if not rows:
         raise _not_found(key_id)
-    return answer(_body(rows[0]._mapping))
+    return answer(_body(rows[0]._asdict()))
 
 
 @blueprint.delete("/<key_id>")
