@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from taskflow.leader import Leader
 from taskflow.leader.statistics import Statistics
 from taskflow.leader.totals import Totals
+from taskflow.settings import load
 from taskflow.store import statistics
-from tests.leader.conftest import Database
+from tests.leader.conftest import Database, wait_until
 
 FINISHED = "SELECT queue, type, completed, failed, retried, dead_lettered, rescued FROM taskflow.read_totals(100, 100)"
 CREATED = "SELECT queue, type, created FROM taskflow.read_totals(100, 100) WHERE created > 0 ORDER BY 1, 2"
@@ -164,3 +166,26 @@ def test_created_tasks_are_found_by_the_primary_keys(database: Database) -> None
 
     assert "tasks_live_pkey" in plan
     assert "Seq Scan" not in plan
+
+
+def test_a_leader_counts_what_is_created_and_what_becomes_of_it(
+    database: Database, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("statistics", "totals"):
+        monkeypatch.setattr(f"taskflow.leader.{module}.INTERVAL_SECONDS", 0.05)
+        monkeypatch.setattr(f"taskflow.leader.{module}.REST", 0)
+    leader = Leader(load(database_url=dsn))
+    leader.start()
+    try:
+        wait_until(lambda: database.one("SELECT minute > now() - interval '4 min' FROM taskflow.totals_counted"))
+        worker = database.register()
+        database.enqueue(3)
+        ((task, attempt),) = database.claim(worker, 1)
+        database.connection.execute(
+            "SELECT taskflow.complete_tasks(%s, ARRAY[%s::bigint], ARRAY[%s], ARRAY[0::float8], ARRAY[NULL::jsonb])",
+            (worker, task, attempt),
+        )
+        counts = "SELECT queue, type, created, completed FROM taskflow.read_totals(9, 9)"
+        wait_until(lambda: database.all(counts) == [("default", "t", 3, 1)])
+    finally:
+        leader.stop(5)
