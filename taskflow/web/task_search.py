@@ -81,6 +81,11 @@ HISTORY = (
 PARTS = (LIVE_PART, DEAD_PART, *HISTORY)
 
 
+# The columns as the BRIN index has them and no other: a statement that asks for these is planned with it alone.
+IN_SUMMARY = {"id": "(t.id + 0)", "finished_at": "(t.finished_at - timestamptz 'epoch')"}
+AS_IN_SUMMARY = {"id": "CAST({} AS bigint)", "finished_at": "(CAST({} AS timestamptz) - timestamptz 'epoch')"}
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """By what a list is ordered: ids in either direction, or the time of finishing, the latest first."""
@@ -104,6 +109,18 @@ class Order:
             f"t.finished_at {sign}= CAST(%(after_key)s AS timestamptz) AND (t.finished_at, t.id) {sign}"
             " (CAST(%(after_key)s AS timestamptz), CAST(%(after_id)s AS bigint))"
         )
+
+    def in_window(self) -> str:
+        """The condition for what lies between the parameters `low` and `high`."""
+        column, value = IN_SUMMARY[self.column], AS_IN_SUMMARY[self.column]
+        return f"{column} >= {value.format('%(low)s')} AND {column} <= {value.format('%(high)s')}"
+
+    def place_in_summary(self) -> str:
+        """`place` where `in_window` has cut off nearly all that came before."""
+        if self.column == "id":
+            return "true"
+        key = AS_IN_SUMMARY[self.column].format("%(after_key)s")
+        return f"({IN_SUMMARY[self.column]}, t.id + 0) {'<' if self.descending else '>'} ({key}, %(after_id)s)"
 
 
 NEWEST, OLDEST = Order("id"), Order("id", descending=False)
@@ -206,18 +223,13 @@ class Search:
         if low is None:
             return []
         if after is not None:
-            edge = after.id if order.column == "id" else after.key
-            assert edge is not None
-            low, high = (low, min(high, edge)) if order.descending else (max(low, edge), high)
+            low, high = _beyond(order, after, low, high)
         condition = wanted.condition()
-        parameters = condition.parameters | _after(after)
-        type_ = "bigint" if order.column == "id" else "timestamptz"
         statement = (
-            f"SELECT t.id, t.finished_at FROM taskflow.{part.table} t"
-            f" WHERE t.{order.column} >= CAST(%(low)s AS {type_})"
-            f" AND t.{order.column} <= CAST(%(high)s AS {type_}) AND {_place(order, after)}"
-            f" AND {_since(condition.since, part)} AND {condition.sql}"
+            f"SELECT t.id, t.finished_at FROM taskflow.{part.table} t WHERE {order.in_window()}"
+            f" AND {'true' if after is None else order.place_in_summary()} AND {condition.sql}"
         )
+        parameters = condition.parameters | _after(after)
         self._go(BY_SUMMARY)
 
         def look(low: Any, high: Any) -> list[Found] | None:
@@ -226,8 +238,8 @@ class Search:
             if len(found) <= MOST_IN_WINDOW:
                 return found
             if order.column == "finished_at" and high - low < SHORTEST_TIME:  # they all finished in one moment
-                by = order.by().replace("t.id", "t.id + 0")  # + 0: sorted, and not along an index
-                return self._found(part, f"{statement} ORDER BY {by} LIMIT %(count)s", window | {"count": count})
+                in_order = f"{statement} ORDER BY {order.by()} LIMIT %(count)s"
+                return self._found(part, in_order, window | {"count": count})
             return None
 
         found: list[Found] = []
@@ -273,6 +285,14 @@ def _windows(
             width *= GROWTH
         else:  # it is all in the other half
             width = max(abs((high if descending else low) - too_full) // 2, smallest)
+
+
+def _beyond(order: Order, after: After, low: Any, high: Any) -> tuple[Any, Any]:
+    """The window from the place on: ids without that of the place itself; of times several may be the same."""
+    if order.column == "id":
+        return (low, min(high, after.id - 1)) if order.descending else (max(low, after.id + 1), high)
+    assert after.key is not None
+    return (low, min(high, after.key)) if order.descending else (max(low, after.key), high)
 
 
 def _place(order: Order, after: After | None) -> str:
