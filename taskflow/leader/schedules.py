@@ -24,7 +24,7 @@ LOOK_SECONDS, AHEAD_SECONDS = 5.0, 20.0
 LOOK_AGAIN_SECONDS = 0.2  # when something was not done: somebody may hold its row for long
 LEAST_BETWEEN_LOOKS_SECONDS = 0.02
 # Whatever is done, it is done in pieces of some milliseconds, between which what has become due is fired.
-PAGE, MOST_READ = 500, 50_000
+PAGE, MOST_READ = 200, 50_000
 BATCH = 500
 WORKED_OUT_AT_ONCE = 25
 LONGEST_WAIT_SECONDS = 0.5
