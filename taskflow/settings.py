@@ -33,57 +33,98 @@ REDACTED_NAMES = (
 
 
 class Settings(BaseSettings):
-    """Every setting is an environment variable `TASKFLOW_<NAME>`; `DATABASE_URL` and `PORT` are understood too."""
+    """Every setting is an environment variable `TASKFLOW_<NAME>`; `DATABASE_URL` and `PORT` are understood too.
 
-    model_config = SettingsConfigDict(env_prefix="TASKFLOW_", frozen=True, extra="ignore", env_ignore_empty=True)
+    The text below a setting is what docs/configuration.md says about it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TASKFLOW_", frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     database_url: str = Field(
         "", repr=False, validation_alias=AliasChoices("TASKFLOW_DATABASE_URL", "DATABASE_URL", "database_url")
     )
+    """The database, as `postgresql://user:password@host:5432/name` or `postgres://…`."""
     # worker
-    queues: Names = ()  # empty: every queue
-    types: Names = ()  # empty: every type that is registered
+    queues: Names = ()
+    """Serve these queues only. Empty: every queue."""
+    types: Names = ()
+    """Run these types only. Empty: every type with a handler."""
     imports: Names = ()
+    """Modules that declare handlers; looked for in the current directory too."""
     concurrency: int = Field(10, ge=1, le=1000)
+    """Tasks that one process runs at once."""
     processes: int = Field(1, ge=1, le=256)
+    """Worker processes under one supervisor."""
     poll_interval: Seconds = 5.0
+    """Look for work at least this often, even if nobody rings."""
     prefetch_seconds: float = Field(0.075, ge=0, le=10)
+    """Hold ready what the handlers do in this time; 0: nothing beyond the slots."""
     claim_batch: int = Field(500, ge=1, le=1000)
+    """Most tasks that one claim takes."""
     claim_commit: Literal["durable", "async"] = "durable"
+    """`async`: claims do not wait for the disk. A crash of the server may forget one, and the task is claimed again."""
     drain_timeout: float = Field(25.0, ge=0)
+    """Time to finish what runs after SIGTERM."""
     heartbeat_interval: Seconds = 5.0
+    """How often a worker says that it lives."""
     heartbeat_timeout: Seconds = 30.0
+    """Silent for so long, a worker is given up. The same value everywhere, and several times the interval."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged, by every command."""
     log_format: Literal["auto", "json", "pretty"] = "auto"
+    """`auto`: pretty on a terminal, JSON elsewhere."""
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = Field(
-        0, ge=0, le=65535
-    )  # of workers and schedulers; 0: none. Several processes: those above it
+    """Address of the port for metrics; `0.0.0.0` is every one of the machine. It asks for no key."""
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """A worker or scheduler serves `/metrics` there, several processes at the ports from there on; 0: nowhere."""
     # leader
     retention_completed: Seconds = 7 * DAY_SECONDS
+    """Keep completed tasks for so long: 7 days."""
     retention_ended: Seconds = 30 * DAY_SECONDS
+    """Keep cancelled and failed tasks for so long: 30 days."""
     retention_executions: Seconds = 30 * DAY_SECONDS
+    """Keep the audit rows of attempts for so long: 30 days."""
     # web
     host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` is every one of the machine."""
     port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("TASKFLOW_PORT", "PORT", "port"))
+    """Port to listen on; 0 is any free one."""
     auth: Literal["on", "off"] = "on"
+    """`off`: no key is asked for, and only requests to a loopback name (`Host`, `Origin`) are answered."""
     admin_key: str = Field("", repr=False)
-    allowed_hosts: Names = ()  # with auth off: Host and Origin beyond loopback; "*": any
-    cors_origins: Names = ()  # of web pages that may use the API; "*": any
-    trusted_proxies: Names = ()  # addresses and networks whose X-Forwarded-For is believed
-    rate_limit: float = Field(1000.0, ge=0, le=1_000_000)  # requests a second of one client; 0: no limit
+    """A first key of the API: a long random text (`openssl rand -hex 32`)."""
+    allowed_hosts: Names = ()
+    """With auth off: further names that requests may name; `*`: any."""
+    cors_origins: Names = ()
+    """Origins of web pages that may use the API from a browser, as `https://app.example`; `*`: any."""
+    trusted_proxies: Names = ()
+    """Addresses and networks of proxies whose `X-Forwarded-For` is believed."""
+    rate_limit: float = Field(1000.0, ge=0, le=1_000_000)
+    """Requests a second of one client, and as many at once; 0: no limit."""
     max_payload_bytes: int = Field(256 * 1024, ge=1, le=1024 * 1024)
+    """Longest payload as JSON, for the API and for `Client`."""
     reject_unknown_types: bool = False
+    """The API refuses types that no worker has registered."""
     redact: Names = REDACTED_NAMES
-    metrics_open: bool = False  # /metrics without a key
+    """Parts of names whose values the API shows as `[redacted]`."""
+    metrics_open: bool = False
+    """`/metrics` of the server without a key."""
     web_processes: int = Field(
         2, ge=1, le=64, validation_alias=AliasChoices("TASKFLOW_WEB_PROCESSES", "WEB_CONCURRENCY", "web_processes")
     )
-    web_threads: int = Field(48, ge=4, le=1000)  # in each process
-    web_connections: int = Field(5, ge=1, le=100)  # in each process
-    max_streams: int = Field(64, ge=0, le=5000)  # of events, in each process; each has a thread beside web_threads
-    stream_seconds: Seconds = 300.0  # a stream ends then, and the client connects again
-    web_prepare: bool = True  # prepared statements; a pooler in transaction mode may not know them
+    """Processes that serve."""
+    web_threads: int = Field(48, ge=4, le=1000)
+    """Requests that each of them serves at once."""
+    web_connections: int = Field(5, ge=1, le=100)
+    """Connections to the database that each of them opens at most."""
+    max_streams: int = Field(64, ge=0, le=5000)
+    """Streams of events that each of them serves at once, with a thread for each beside the others."""
+    stream_seconds: Seconds = 300.0
+    """A stream ends after this time, and its client connects again."""
+    web_prepare: bool = True
+    """Prepared statements; `false` where a pooler in between is not noticed."""
 
     @field_validator(
         "queues", "types", "imports", "allowed_hosts", "cors_origins", "trusted_proxies", "redact", mode="before"

@@ -22,6 +22,7 @@ MIGRATIONS = "".join(path.read_text() for path in sorted(ROOT.glob("migrations/v
 SQL = "".join(path.read_text() for path in sorted(ROOT.glob("sql/**/*.sql")))
 PYTHON = "".join(path.read_text() for path in sorted(ROOT.glob("taskflow/**/*.py")))
 OPERATIONS, CONTRACT = ROOT / "docs" / "operations.md", ROOT / "docs" / "sql.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
 FOR_THE_TESTS = {"TASKFLOW_TEST_PG_BIN", "TASKFLOW_TEST_WAKE_UPS"}
 
 on_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -85,7 +86,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", text_of(OPERATIONS), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", text_of(CONFIGURATION), re.MULTILINE))
     shown = [rows[variable] for variable in variables(name) if variable in rows]
     assert len(shown) == 1, f"{variables(name)} must be one row of the table"
     match Settings.model_fields[name].default:

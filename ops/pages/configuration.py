@@ -18,14 +18,21 @@ Each setting is an environment variable, and `DATABASE_URL` is the only one that
 listed at once, before anything starts. Where a command has a flag for it, the flag wins. Lists are comma-separated,
 durations are in seconds, switches are `true` or `false`.
 """
-# The first setting of each section → the section.
+# The first setting of each section → the section, and where to read more.
 SECTIONS = {
-    "database_url": "Everywhere",
-    "queues": "Worker",
-    "retention_completed": "Leader",
-    "host": "Server",
+    "database_url": ("Everywhere", ""),
+    "queues": (
+        "Worker",
+        "See [metrics](operations.md#metrics) for the port, [signals](operations.md#signals) for its end.",
+    ),
+    "retention_completed": ("Leader", "See [retention](operations.md#retention)."),
+    "host": (
+        "Server",
+        "See [security](security.md), [events](events.md) and [poolers](operations.md#poolers).",
+    ),
 }
 LONG_LIST = 3
+NEXT = "\n\n"
 NONE = "\N{EN DASH}"
 
 
@@ -34,7 +41,10 @@ def page() -> str:
     lines = [INTRODUCTION]
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
-            lines.append(f"\n## {SECTIONS[name]}\n\n| variable | default | meaning |\n| --- | --- | --- |\n")
+            title, more = SECTIONS[name]
+            lines.append(
+                f"\n## {title}\n\n{more and more + NEXT}| variable | default | meaning |\n| --- | --- | --- |\n"
+            )
         lines.append(f"| `{variable(name, field)}` | {_default(field)} | {_meaning(name, field, schemas[name])} |\n")
     return NOTICE + "".join(lines)
 

@@ -26,11 +26,17 @@ EXPLANATIONS = {
     ),
     "key_not_found": "There is no such API key, or it has been removed.",
     "worker_not_found": "There is no such worker. A worker that was away for too long comes back under a new id.",
+    "schedule_not_found": "There is no schedule with this id or name, or it is for a queue that the key may not see.",
+    "queue_not_found": "There is no queue of this name, or the key may not see it.",
     "method_not_allowed": "The address exists and cannot be used in this way: `Allow` lists the ways.",
+    "request_timeout": "The body came too slowly, or not at all. Send it in one go.",
     "wrong_state": (
         "The task (its state is in `state`) or whatever it is about is in a state that does not allow this. Read "
         "it again."
     ),
+    "queue_exists": "There is a queue of this name. Change it with PATCH, or replace it with PUT.",
+    "schedule_exists": "There is a schedule of this name. Change it with PATCH, or take another name.",
+    "queue_not_empty": "The queue has tasks. Wait for them, purge it, or delete it with `?force=true`.",
     "unique_conflict": (
         "A live task has this `unique_key`, and `on_conflict` is `error`, or a retry would make a second one. "
         "`conflicting_task_id` is that task."
@@ -51,6 +57,11 @@ EXPLANATIONS = {
     "invalid_request": (
         "The request can be read and is wrong. `errors` lists every field and parameter with a pointer to it, a "
         "code and what is wrong."
+    ),
+    "invalid_filter": "The filter cannot be read; `detail` says which part of it.",
+    "filter_too_broad": (
+        "The filter is on a payload, metadata or an error, and would read all history. Add a range of time, such as "
+        "`created:<1d`, or a state of tasks that live."
     ),
     "invalid_payload": (
         "The payload does not fit the schema that the workers have registered for the type; `errors` says where."
