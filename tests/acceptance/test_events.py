@@ -388,3 +388,119 @@ def test_another_page_cannot_open_a_socket_on_this_machine(server: Server) -> No
         WsClient(server.url, headers={"Origin": "https://evil.example"})
 
     assert refused.value.response.status_code == 403
+
+
+ADMIN = {"Authorization": "Bearer admin-key-of-these-tests-which-is-long"}
+
+
+@pytest.fixture
+def guarded(dsn: str, start_server: Start) -> Server:
+    """A server that asks for keys, with two processes."""
+    key = ADMIN["Authorization"].removeprefix("Bearer ")
+    return start_server(dsn, env={"WEB_CONCURRENCY": "2", "TASKFLOW_AUTH": "on", "TASKFLOW_ADMIN_KEY": key})
+
+
+def make_key(server: Server, **fields: Any) -> tuple[str, dict[str, str]]:
+    """Make a key; returns its id, and the header that shows it."""
+    response = httpx.post(f"{server.url}/api/v1/keys", json={"name": "test", **fields}, headers=ADMIN)
+    assert response.status_code == 201, response.text
+    header = {"Authorization": f"Bearer {response.json()['key']}"}
+    in_a_row, end = 0, time.monotonic() + 10  # the other process learns of it within a second
+    while in_a_row < 20:
+        known = httpx.get(f"{server.url}/api/v1/types", headers=header).status_code != 401
+        in_a_row = in_a_row + 1 if known else 0
+        assert time.monotonic() < end
+    return response.json()["id"], header
+
+
+def test_a_stream_needs_a_key_that_may_read(guarded: Server) -> None:
+    _, producer = make_key(guarded, scopes=["enqueue"])
+
+    assert httpx.get(f"{guarded.url}/api/v1/events").status_code == 401
+    assert httpx.get(f"{guarded.url}/api/v1/events?ticket=guessed").status_code == 401
+    assert httpx.get(f"{guarded.url}/api/v1/events", headers=producer).status_code == 403
+    assert httpx.post(f"{guarded.url}/api/v1/events/ticket", headers=producer).status_code == 403
+    with pytest.raises(InvalidStatus) as refused:
+        WsClient(guarded.url)
+    assert refused.value.response.status_code == 401
+
+
+def test_a_ticket_opens_streams_in_every_process_and_nothing_else(
+    guarded: Server, connection: Connection, open_stream: Start
+) -> None:
+    response = httpx.post(f"{guarded.url}/api/v1/events/ticket", headers=ADMIN)
+    assert response.status_code == 201
+    query = f"?ticket={response.json()['ticket']}&events=task.*"
+
+    streams = [open_stream((SseClient, WsClient)[number % 2], guarded.url, query) for number in range(8)]
+    task_id = insert(connection, "nobody_knows")
+    for stream in streams:
+        stream.wait_for("task.submitted", task_id)
+
+    assert httpx.get(f"{guarded.url}/api/v1/tasks{query}").status_code == 401
+    stored = connection.execute("SELECT digest FROM taskflow.event_tickets").fetchall()
+    assert [response.json()["ticket"].encode() in bytes(digest) for (digest,) in stored] == [False]
+    connection.execute("UPDATE taskflow.event_tickets SET expires_at = now()")
+    assert httpx.get(f"{guarded.url}/api/v1/events{query}").status_code == 401
+
+
+def test_a_key_limited_to_queues_gets_only_what_concerns_them(
+    guarded: Server, connection: Connection, open_stream: Start
+) -> None:
+    _, limited = make_key(guarded, scopes=["read"], queues=["mail"])
+    stream = open_stream(WsClient, guarded.url, headers=limited)
+
+    insert(connection, "nobody_knows", queue="other")
+    mine = insert(connection, "nobody_knows", queue="mail")
+    stream.wait_for("task.submitted", mine)
+    stream.wait(lambda: any(m["data"]["depths"] == {"mail": 1} for m in stream.of("queue.depth")))
+
+    assert {message["data"]["queue"] for message in stream.of("task.submitted")} == {"mail"}
+    assert all("other" not in message["data"]["depths"] for message in stream.of("queue.depth"))
+    assert stream.wait_for("system.metrics")["data"]["pending"] <= 1
+    refused = httpx.get(f"{guarded.url}/api/v1/events?queue=other", headers=limited)
+    assert (refused.status_code, refused.json()["code"]) == (403, "queue_not_allowed")
+
+
+def test_the_streams_of_a_key_end_when_it_is_revoked(guarded: Server, open_stream: Start) -> None:
+    key_id, header = make_key(guarded, scopes=["read"])
+    ticket = httpx.post(f"{guarded.url}/api/v1/events/ticket", headers=header).json()["ticket"]
+    streams = [
+        open_stream(WsClient, guarded.url, headers=header),
+        open_stream(SseClient, guarded.url, f"?ticket={ticket}"),
+    ]
+
+    assert httpx.delete(f"{guarded.url}/api/v1/keys/{key_id}", headers=ADMIN).status_code in (200, 204)
+
+    for stream in streams:
+        assert stream.ended.wait(3)
+    assert streams[0].reason == "the key is not valid any more"
+    with pytest.raises(InvalidStatus):
+        WsClient(guarded.url, f"?ticket={ticket}")
+
+
+def test_an_outage_of_the_database_is_announced_and_streams_go_on_after_it(
+    cluster_factory: Callable[..., Any], start_server: Start, start_worker: Start, open_stream: Start
+) -> None:
+    from taskflow.store.migrate import migrate
+
+    cluster = cluster_factory()
+    migrate(cluster.dsn())
+    server = start_server(cluster.dsn(), env=NO_PROXY)
+    start_worker(cluster.dsn())
+    stream = open_stream(WsClient, server.url)
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        stream.wait_for("task.completed", insert(connection, "noop"))
+
+    cluster.kill()
+    stream.wait_for("stream.reset")
+    cluster.start()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        stream.wait(lambda: len(stream.of("worker.joined")) >= 1 or len(stream.of("stream.reset")) >= 1)
+        end = time.monotonic() + 30
+        while True:  # one of them is told of, when all have found each other again
+            task_id = insert(connection, "noop")
+            with suppress(AssertionError):
+                stream.wait_for("task.completed", task_id, seconds=1)
+                break
+            assert time.monotonic() < end
