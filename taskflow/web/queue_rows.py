@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, any_, bindparam, func, or_, select
+from sqlalchemy import Integer, Row, Select, Text, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.schema import queues
@@ -17,7 +17,12 @@ from taskflow.web.problems import Problem
 from taskflow.web.services import services
 
 ALLOWED = bindparam("allowed", type_=ARRAY(Text))
-READ = select(queues).where(queues.c.name == bindparam("wanted"))
+NAME = bindparam("wanted", type_=Text)
+# None: whatever the version is.
+VERSION = bindparam("version", type_=Integer)
+AS_KNOWN = (queues.c.name == NAME) & (or_(VERSION.is_(None), queues.c.version == VERSION))
+CHANGED: dict[Any, Any] = {queues.c.version: queues.c.version + 1, queues.c.updated_at: func.now()}
+READ = select(queues).where(queues.c.name == NAME)
 ADOPT = select(func.taskflow.adopt_queues())
 
 

@@ -182,3 +182,13 @@ def test_only_days_in_question_are_read_and_by_their_index(database: Database) -
         )
     )
     assert "Subplans Removed" in plan or plan.count("tasks_completed_") <= 4
+
+
+def test_a_worker_s_rights_are_enough(database: Database) -> None:
+    run(database, 2)
+    database.connection.execute("SET ROLE taskflow_worker")
+
+    Endings().work(database.connection)
+
+    database.connection.execute("RESET ROLE")
+    assert counts(database) == [("completed", 2)]

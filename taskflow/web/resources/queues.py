@@ -1,4 +1,4 @@
-"""/api/v1/queues: the settings of queues, and what is done to all that lies in one."""
+"""/api/v1/queues: the queues and their settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from flask import Blueprint, Response, request, url_for
 from sqlalchemy import (
     Boolean,
     ColumnElement,
-    Integer,
     Row,
-    Text,
     bindparam,
     delete,
     func,
@@ -23,7 +21,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from taskflow.errors import FieldProblem
 from taskflow.schema import queues, tasks_live
-from taskflow.web import audit, bodies, queue_rows, statistics
+from taskflow.web import audit, bodies, queue_rows
 from taskflow.web.auth import require_queue
 from taskflow.web.conditional import expected_version, precondition_failed, tagged
 from taskflow.web.encoding import answer
@@ -35,14 +33,11 @@ from taskflow.web.models.queues import (
     PatchQueue,
     PutQueue,
     Queue,
-    QueueChanged,
     QueueDeleted,
-    QueuePurged,
     Queues,
     QueueSettings,
     QueuesQuery,
 )
-from taskflow.web.models.statistics import QueueStatistics
 from taskflow.web.operation import operation
 from taskflow.web.problems import Problem
 from taskflow.web.purging import purge as cancel_waiting
@@ -51,16 +46,11 @@ from taskflow.web.services import services
 MOUNTS = {"queues": "/api/v1/queues"}
 DEFAULT = "default"
 PATCH_TRIES = 20
-NAME = bindparam("wanted", type_=Text)
-# None: whatever the version is.
-VERSION = bindparam("version", type_=Integer)
-AS_KNOWN = (queues.c.name == NAME) & (or_(VERSION.is_(None), queues.c.version == VERSION))
-CHANGED: dict[Any, Any] = {queues.c.version: queues.c.version + 1, queues.c.updated_at: func.now()}
 SETTINGS = tuple(QueueSettings.model_fields)
 
 
 def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(tasks_live.c.id).where(tasks_live.c.queue == NAME, *conditions).exists()
+    return select(tasks_live.c.id).where(tasks_live.c.queue == queue_rows.NAME, *conditions).exists()
 
 
 # One look into each of the indexes that tell a queue.
@@ -72,8 +62,8 @@ HAS_TASKS = or_(
 CREATE = upsert(queues).on_conflict_do_nothing().returning(queues)
 WAS_THERE = literal_column("xmax <> 0", Boolean).label("was_there")  # what ON CONFLICT has updated was locked first
 COUNT, COLUMNS = select(func.count()).select_from(queues), select(queues)
-DELETE = delete(queues).where(AS_KNOWN, ~HAS_TASKS).returning(queues.c.name)
-DELETE_ANYHOW = delete(queues).where(AS_KNOWN).returning(queues.c.name)
+DELETE = delete(queues).where(queue_rows.AS_KNOWN, ~HAS_TASKS).returning(queues.c.name)
+DELETE_ANYHOW = delete(queues).where(queue_rows.AS_KNOWN).returning(queues.c.name)
 
 blueprint = Blueprint("queues", __name__)
 
@@ -132,12 +122,14 @@ def replace(name: str, body: PutQueue) -> Response:
     columns = {setting: value for setting, value in body.columns().items() if setting != "name"}
     version = expected_version()
     if "If-Match" in request.headers:
-        statement: Any = update(queues).where(AS_KNOWN).values({**columns, **CHANGED})
+        statement: Any = update(queues).where(queue_rows.AS_KNOWN).values({**columns, **queue_rows.CHANGED})
         statement = statement.returning(queues, literal_column("true").label("was_there"))
         parameters = {"wanted": name, "version": version}
     else:
         statement = upsert(queues).values(name=name, **columns)
-        statement = statement.on_conflict_do_update(index_elements=["name"], set_={**columns, **_by_name(CHANGED)})
+        statement = statement.on_conflict_do_update(
+            index_elements=["name"], set_={**columns, **_by_name(queue_rows.CHANGED)}
+        )
         statement = statement.returning(queues, WAS_THERE)
         parameters = {}
     rows = audit.change(statement, parameters, action="queue.replace", target=name)
@@ -165,7 +157,7 @@ def change(name: str, body: MergePatch) -> Response:
         if not changed:
             return _tagged(row)
         rows = audit.change(
-            update(queues).where(AS_KNOWN).values({**changed, **CHANGED}).returning(queues),
+            update(queues).where(queue_rows.AS_KNOWN).values({**changed, **queue_rows.CHANGED}).returning(queues),
             {"wanted": name, "version": row.version},
             action="queue.change",
             target=name,
@@ -208,62 +200,6 @@ def remove(name: str, query: DeleteQueueQuery) -> Response:
         raise Problem("queue_not_empty", f"Tasks of the queue {name} wait or run: purge it first, or add ?force=true.")
     services().queues.forget(name)
     return answer({"message": "queue deleted", "name": name, "deleted_count": deleted})
-
-
-@blueprint.post("/<name>/pause")
-@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
-def pause(name: str) -> Response:
-    """Have nothing claimed from a queue
-
-    What runs goes on, and tasks can be created.
-    """
-    return _set_paused(name, paused=True)
-
-
-@blueprint.post("/<name>/resume")
-@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
-def resume(name: str) -> Response:
-    """Have tasks claimed from a paused queue again"""
-    return _set_paused(name, paused=False)
-
-
-@blueprint.post("/<name>/purge")
-@operation("operate", {200: QueuePurged}, errors=("queue_not_found",))
-def purge(name: str) -> Response:
-    """Cancel all that waits in a queue
-
-    Also what is scheduled, blocked or retries later; what runs goes on. In batches: tasks that are created meanwhile
-    may be among them.
-    """
-    queue_rows.read(name)
-    deleted = cancel_waiting(queues=[name], action="queue.purge", target=name)
-    return answer({"message": "queue purged", "name": name, "deleted_count": deleted})
-
-
-@blueprint.get("/<name>/stats")
-@operation("read", {200: QueueStatistics}, errors=("queue_not_found",))
-def stats(name: str) -> Response:
-    """The statistics of a queue
-
-    What lives is counted, what has ended is at most some seconds old. Speed is that of the last five minutes, durations
-    are those of the last hour, as histograms of 1, 2, 5 a decade tell them.
-    """
-    queue_rows.read(name)
-    return answer(statistics.of_queues([name])[name])
-
-
-def _set_paused(name: str, *, paused: bool) -> Response:
-    queue_rows.read(name)
-    verb = "pause" if paused else "resume"
-    rows = audit.change(
-        update(queues).where(AS_KNOWN).values({queues.c.paused: paused, **CHANGED}).returning(queues.c.name),
-        {"wanted": name, "version": expected_version()},
-        action=f"queue.{verb}",
-        target=name,
-    )
-    if not rows:
-        raise queue_rows.not_changed(name)
-    return answer({"message": f"queue {verb}d", "name": name})
 
 
 def _tagged(row: Row[Any], status: int = 200) -> Response:
