@@ -2,8 +2,7 @@
 -- became of the request that had it. The task and the stored answer are committed together, so that after a crash at any
 -- moment there are both or neither, and no key is left taken: the lock and the row go with their transaction.
 --
--- outcome: 'new', do it; 'busy', another one is doing it now; 'done', with the stored answer. p_hash is that of the request,
--- empty where the body is read while it is worked on.
+-- outcome: 'new', do it; 'busy', another one is doing it now; 'done', with the stored answer. p_hash tells one request from another.
 CREATE OR REPLACE FUNCTION taskflow.begin_request(p_scope text, p_key text, p_hash bytea)
 RETURNS TABLE (outcome text, request_hash bytea, status integer, headers jsonb, body bytea)
 LANGUAGE plpgsql VOLATILE ROWS 1

@@ -11,7 +11,7 @@ Only answers of success are kept. What was refused has done nothing: it may be s
 from __future__ import annotations
 
 import hashlib
-import hmac
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +30,7 @@ REPLAYED = "Idempotency-Replayed"
 LONGEST_KEY = 255
 KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Cache-Control")
 CHUNK_BYTES = 64 * 1024
-NOT_YET_READ = b""
+IN_MEMORY_BYTES = 1024 * 1024
 
 BEGIN = text("SELECT * FROM taskflow.begin_request(:scope, :key, :hash)").bindparams(
     bindparam("scope", type_=Text), bindparam("key", type_=Text), bindparam("hash", type_=LargeBinary)
@@ -39,7 +39,6 @@ FINISH = (
     update(idempotency_keys)
     .where(idempotency_keys.c.scope == bindparam("in_scope"), idempotency_keys.c.key == bindparam("of_key"))
     .values(
-        request_hash=bindparam("hash", type_=LargeBinary),
         status=bindparam("new_status", type_=Integer),
         headers=bindparam("new_headers", type_=JSONB),
         body=bindparam("new_body", type_=LargeBinary),
@@ -55,48 +54,26 @@ class _Refused(Exception):
         self.response = response
 
 
-class _Fingerprint:
-    """The input of a request, which knows the hash of what was read from it."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256(request.query_string + b"\n")
-
-    def read(self, size: int = -1) -> bytes:
-        """Called by whoever reads the body."""
-        data: bytes = self._stream.read(size)
-        self._hash.update(data)
-        return data
-
-    def digest(self) -> bytes:
-        """Of the query string, and of the body as far as it was read."""
-        return self._hash.digest()
-
-
 def once(view: Callable[[], Any], *, reads_body: bool) -> Response:
     """Answer the request under way by `view`, or as it was answered before under its Idempotency-Key.
 
-    `reads_body` False: the view itself reads the body as a stream, whose hash is known only at its end. Raises
-    `Problem`: 400 for a key that is none, 409 while another request with it is in progress, 422 where it stands for
-    another request.
+    `reads_body` False: the view itself reads the body, as a stream. Raises `Problem`: 400 for a key that is none, 409
+    while another request with it is in progress, 422 where it stands for another request.
     """
     key = _key()
     scope = f"{principal().client or principal().name} {request.method} {request.path}"
-    environ = request.environ
-    fingerprint = environ["wsgi.input"] = _Fingerprint(environ["wsgi.input"])
-    if reads_body:
-        request.get_data(cache=True)
+    # Before the transaction: however slowly a body comes, no connection to the database waits for it.
+    hash_ = _hash_of_body() if reads_body else _hash_of_stream()
     database = services().database
     try:
         with database.unit():
-            hash_ = fingerprint.digest() if reads_body else NOT_YET_READ
             found = database.call(BEGIN, {"scope": scope, "key": key, "hash": hash_})[0]
             if found.outcome != "new":
-                return _answered_before(found, fingerprint)
+                return _answered_before(found, hash_)
             response = make_response(view())
             if response.status_code >= 400:
                 raise _Refused(response)
-            _keep(database, scope, key, fingerprint.digest(), response)
+            _keep(database, scope, key, response)
             return response
     except _Refused as refused:
         return refused.response
@@ -114,16 +91,32 @@ def _key() -> str:
     return key
 
 
-def _answered_before(found: Row[Any], fingerprint: _Fingerprint) -> Response:
+def _hash_of_body() -> bytes:
+    """What tells one request from another: its parameters and its body."""
+    return hashlib.sha256(request.query_string + b"\n" + request.get_data(cache=True)).digest()
+
+
+def _hash_of_stream() -> bytes:
+    """The same of a body that may be large: it goes through a temporary file, from which the view then reads it."""
+    hash_ = hashlib.sha256(request.query_string + b"\n")
+    spool: Any = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  (the request closes it)
+    while chunk := request.stream.read(CHUNK_BYTES):
+        hash_.update(chunk)
+        spool.write(chunk)
+    spool.seek(0)
+    request.environ["wsgi.input"] = spool
+    request.__dict__.pop("stream", None)  # made anew, over the file
+    return hash_.digest()
+
+
+def _answered_before(found: Row[Any], hash_: bytes) -> Response:
     if found.outcome == "busy":
         raise Problem(
             "request_in_progress",
             f"A request with this {HEADER} is being worked on; ask again when it is done.",
             headers={"Retry-After": "1"},
         )
-    while request.stream.read(CHUNK_BYTES):
-        pass
-    if not hmac.compare_digest(fingerprint.digest(), bytes(found.request_hash)):
+    if hash_ != bytes(found.request_hash):
         raise Problem(
             "idempotency_key_reused",
             f"This {HEADER} stands for another request, of which the body or the parameters were different. Give each"
@@ -134,14 +127,13 @@ def _answered_before(found: Row[Any], fingerprint: _Fingerprint) -> Response:
     return response
 
 
-def _keep(database: Database, scope: str, key: str, hash_: bytes, response: Response) -> None:
+def _keep(database: Database, scope: str, key: str, response: Response) -> None:
     kept: Response = g.get("kept_answer", response)
     database.call(
         FINISH,
         {
             "in_scope": scope,
             "of_key": key,
-            "hash": hash_,
             "new_status": kept.status_code,
             "new_headers": {name: kept.headers[name] for name in KEPT_HEADERS if name in kept.headers},
             "new_body": kept.get_data(),

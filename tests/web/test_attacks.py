@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +186,150 @@ class TestBodies:
         assert 10 < time.monotonic() - started < 30
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"code":"request_timeout"' in answer
+
+
+SQL = ["1 OR 1=1", "1; DROP TABLE taskflow.tasks", "' OR ''='", "1)) UNION SELECT hash FROM taskflow.api_keys--"]
+STRANGE = [
+    "..",
+    "../../etc/passwd",
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "%00",
+    "1%00",
+    "%ff%fe",
+    "1" + "0" * 30,
+    "-1",
+    "0x10",
+    "1e3",
+    "\u0661",  # a digit, only not of ASCII
+    "\u202e1",
+    "<script>",
+    "x" * 4000,
+]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize("strange", [*STRANGE, *SQL])
+    @pytest.mark.parametrize("place", ["tasks", "jobs", "workers", "keys"])
+    def test_an_id_that_is_none_is_404_as_one_that_does_not_exist(
+        self, client: FlaskClient, connection: psycopg.Connection[Any], place: str, strange: str
+    ) -> None:
+        response = client.get(f"/api/v1/{place}/{strange}")
+
+        assert response.status_code == 404, response.text
+        assert response.json["code"] in {"task_not_found", "worker_not_found", "key_not_found", "not_found"}
+        assert connection.execute("SELECT count(*) FROM taskflow.tasks").fetchone() == (0,)
+
+    @pytest.mark.parametrize("sql", SQL)
+    @pytest.mark.parametrize("parameter", ["q", "sort", "state", "queue", "type", "cursor", "limit", "worker_id"])
+    def test_sql_in_a_parameter_is_a_value_or_422(
+        self, client: FlaskClient, connection: psycopg.Connection[Any], parameter: str, sql: str
+    ) -> None:
+        response = client.get("/api/v1/tasks", query_string={parameter: sql})
+
+        assert response.status_code in (200, 422), response.text
+        assert not [word for word in ("syntax", "psycopg", "tasks_live", "LIMIT") if word in response.text]
+        assert connection.execute("SELECT count(*) FROM taskflow.tasks").fetchone() == (0,)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a b", "ma\u0456l", "\uff4dail", "mail\u200b", "mail\n", "MAIL/..", "\u202eliam", "", "x" * 101, "\x00"],
+    )
+    def test_a_name_that_only_looks_like_another_is_refused(
+        self, client: FlaskClient, connection: psycopg.Connection[Any], name: str
+    ) -> None:
+        response = client.post("/api/v1/tasks", json={"type": "echo", "queue": name})
+
+        assert response.status_code == 422
+        assert connection.execute("SELECT name FROM taskflow.queues").fetchall() == [("default",)]
+
+
+class TestKeys:
+    def test_guesses_are_401_until_the_guesser_is_held_up_and_others_go_on(
+        self,
+        start: Start,  # noqa: F811
+        dsn: str,
+    ) -> None:
+        server = start(
+            dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="50"
+        )
+        with httpx.Client(base_url=server.url) as guesser:
+            answers = [
+                guesser.get("/api/v1/tasks/1", headers={"Authorization": f"Bearer tf_{n}"}).status_code
+                for n in range(200)
+            ]
+
+        assert set(answers) == {401, 429}
+        assert answers[:50] == [401] * 50
+        assert honest_seconds(server) < 1
+
+    def test_the_limit_holds_for_all_processes_together(self, start: Start, dsn: str) -> None:  # noqa: F811
+        server = start(
+            dsn, WEB_CONCURRENCY="4", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="0.01"
+        )
+
+        answers = [httpx.get(f"{server.url}/api/v1/tasks/1", headers=HONEST).status_code for _ in range(12)]
+
+        assert answers == [404] + [429] * 11
+
+    def test_a_key_in_odd_clothes_is_a_wrong_key(self, server: RunningServer) -> None:
+        for value in (b"x" * 7000, b"\xff\xfe", "\u202e".encode(), b"Bearer", b"' OR ''='", b"\t", b"%00"):
+            head = b"GET /api/v1/tasks/1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + value + b"\r\n\r\n"
+            status, problem = exchange(server, head)
+            assert (status, problem["code"]) == (401, "unauthorized")
+
+
+class TestHeaders:
+    def test_floods_of_headers_are_refused_by_number_and_by_length(self, server: RunningServer) -> None:
+        before = memory_bytes(server)
+        for headers in (b"X-A: b\r\n" * 100_000, b"X-A: " + b"b" * 10 * MIB + b"\r\n"):
+            status, problem = exchange(server, b"GET /live HTTP/1.1\r\nHost: x\r\n", headers, b"\r\n")
+            assert (status, problem["code"]) == (431, "headers_too_large")
+
+        assert memory_bytes(server) - before < 20 * MIB
+        assert honest_seconds(server) < 1
+
+    def test_two_lengths_are_one_too_many(self, server: RunningServer) -> None:
+        """Where a proxy in front believes one and the server the other, a request can hide in a body."""
+        for second in (b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
+            head = post_head(30).replace(b"Content-Length: 30\r\n", b"Content-Length: 30\r\n" + second)
+            status, _ = exchange(server, head, b"0\r\n\r\nGET /x HTTP/1.1\r\n\r\n")
+            assert status == 400
+
+    def test_html_is_never_answered_as_html(self, client: FlaskClient) -> None:
+        text = "<script>alert(1)</script>"
+        made = client.post("/api/v1/tasks", json={"type": text, "payload": {"a": text}, "tags": [text]})
+        refused = client.post("/api/v1/tasks", json={"type": "x", text: 1})
+        lost = client.get(f"/api/v1/{text}")
+
+        assert [r.status_code for r in (made, refused, lost)] == [201, 422, 404]
+        for response in (made, refused, lost):
+            assert response.mimetype in ("application/json", "application/problem+json")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_is_upgraded_to_a_websocket_sends_no_frame_of_10_mb(server: RunningServer) -> None:
+    before = memory_bytes(server)
+    handshake = (
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + ADMIN_KEY.encode() + b"\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    size = 10 * MIB
+    with server.connect() as opened:
+        opened.sendall(handshake)
+        assert opened.recv(12) == b"HTTP/1.1 101"
+        try:
+            opened.sendall(b"\x81\xff" + size.to_bytes(8, "big") + b"\x00" * 4)
+            for _ in range(10):
+                opened.sendall(b" " * MIB)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        ended = False
+        try:
+            while not ended:
+                ended = not opened.recv(65536)
+        except ConnectionResetError:
+            ended = True
+
+    assert ended
+    assert memory_bytes(server) - before < 20 * MIB
+    assert honest_seconds(server) < 1
