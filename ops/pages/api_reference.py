@@ -14,6 +14,7 @@ from taskflow.web import create_app
 from taskflow.web.openapi import document
 from taskflow.web.openapi.codes import codes_of
 from taskflow.web.openapi.endpoints import Endpoint, endpoints
+from taskflow.web.openapi.schemas import required_of
 from taskflow.web.openapi.tags import place
 from taskflow.web.problems import KINDS
 
@@ -132,7 +133,7 @@ def _object(name: str, schema: Object, api: Object) -> Iterator[str]:
     if properties:
         yield "| field | type | meaning |\n| --- | --- | --- |"
         for field, inner in properties.items():
-            star = "*" if field in schema.get("required", ()) else ""
+            star = "*" if field in required_of(schema) else ""
             yield f"| `{field}`{star} | {type_of(inner)} | {described(inner)} |"
         yield ""
 

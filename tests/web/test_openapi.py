@@ -17,6 +17,7 @@ from openapi_spec_validator import validate
 from taskflow.cli.main import main
 from taskflow.settings import load
 from taskflow.web import create_app
+from taskflow.web.models.base import Nothing
 from taskflow.web.openapi import document
 from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
 from taskflow.web.openapi.endpoints import endpoints, undeclared
@@ -132,11 +133,33 @@ def test_every_example_fits_its_schema() -> None:
     assert examples > 20
 
 
+@on_each_operation
+def test_the_example_of_a_body_is_one_that_is_accepted(endpoint: Any) -> None:
+    if endpoint.operation.body is not Nothing:
+        content = operation(endpoint)["requestBody"]["content"]
+        endpoint.operation.body.model_validate_json(json.dumps(content["application/json"]["example"]))
+
+
 def test_older_names_are_marked_as_such() -> None:
     task = DOCUMENT["components"]["schemas"]["Task"]["properties"]
     for name in ("task_id", "job_id", "status", "attempts"):
         assert task[name]["deprecated"]
         assert task[name]["readOnly"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "fits"),
+    [
+        ("TaskBody", {"type": "mail"}, True),
+        ("TaskBody", {"job_type": "mail"}, True),
+        ("TaskBody", {"payload": {}}, False),
+        ("NewSchedule", {"name": "nightly", "job_type": "mail", "cron_expr": "@daily"}, True),
+        ("NewSchedule", {"name": "nightly", "cron_expr": "@daily"}, False),
+    ],
+)
+def test_older_names_of_fields_fit_a_request(name: str, body: dict[str, Any], fits: bool) -> None:
+    schema = {**DOCUMENT["components"]["schemas"][name], "components": DOCUMENT["components"]}
+    assert Draft202012Validator(schema).is_valid(body) is fits
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -70,6 +71,25 @@ QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 Key = Annotated[str, Field(min_length=1, max_length=500)]
 Delay = Annotated[float, Field(ge=0, le=MONTH_SECONDS)]
 Object = dict[str, Any]
+
+
+def takes_older(names: Mapping[str, str]) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra` of a body that takes fields under older names too: older → present name."""
+
+    def describe(schema: dict[str, Any]) -> None:
+        for older, name in names.items():
+            if name not in schema["properties"]:
+                continue
+            schema["properties"][older] = schema["properties"][name] | {
+                "title": older,
+                "description": f"the older name of `{name}`",
+                "deprecated": True,
+            }
+            if name in schema.get("required", ()):
+                schema["required"].remove(name)
+                schema.setdefault("allOf", []).append({"anyOf": [{"required": [name]}, {"required": [older]}]})
+
+    return describe
 
 
 class Body(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from taskflow.web.models.base import (
@@ -19,6 +19,7 @@ from taskflow.web.models.base import (
     QueueName,
     TimeField,
     lower,
+    takes_older,
 )
 
 LARGEST_INTEGER = 2**31 - 1
@@ -43,6 +44,8 @@ Zone = Annotated[str, Field(min_length=1, max_length=100, description="an IANA n
 
 class Renamed(Body):
     """A body that takes older names of its fields as well."""
+
+    model_config = ConfigDict(json_schema_extra=takes_older(OLDER_NAMES))
 
     @model_validator(mode="before")
     @classmethod

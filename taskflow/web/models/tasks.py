@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from taskflow.web.models.base import (
@@ -23,11 +23,14 @@ from taskflow.web.models.base import (
     QueueName,
     TimeField,
     lower,
+    takes_older,
 )
 
 
 class TaskBody(Body):
     """POST /tasks. None means: as the type or the queue has it."""
+
+    model_config = ConfigDict(json_schema_extra=takes_older({"job_type": "type"}))
 
     type: str = Field(min_length=1, max_length=200)
     payload: Object = Field(default_factory=dict)

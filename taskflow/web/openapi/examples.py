@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from taskflow.web.openapi.schemas import Schema, Schemas
+from taskflow.web.openapi.schemas import Schema, Schemas, required_of
 
 # Tried in this order; the first one that the schema of the field takes is shown.
 VALUES: dict[str, tuple[Any, ...]] = {
@@ -63,6 +63,21 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "version": (3, "1.0.0"),
     "worker_id": ("7",),
 }
+# Bodies whose fields exclude each other, or of which one would send but a few: the title of the schema → the example.
+BODIES: dict[str, Any] = {
+    "BatchBody": {"filter": "state:pending type:email", "dry_run": True},
+    "BatchRetryBody": {"filter": "state:failed type:email", "per_second": 100},
+    "KeyBody": {"name": "shop", "scopes": ["read", "enqueue"], "queues": ["default"]},
+    "NewQueue": {"name": "mail", "rate_limit": 10, "rate_period": 60},
+    "NewSchedule": {"name": "nightly", "type": "report", "cron": "30 2 * * *", "timezone": "Europe/Berlin"},
+    "PatchBody": {"priority": "high", "metadata": {"user": 7}},
+    "PatchQueue": {"rate_limit": 10, "rate_period": 60},
+    "PatchSchedule": {"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
+    "PreviewBody": {"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "count": 3},
+    "PutQueue": {"priority": 5, "max_workers": 4, "timeout": 60},
+    "RetryBody": {"payload": {"to": "ada@example.org"}},
+    "RetryDeadLetters": {"filter": "type:email error:timeout", "per_second": 100},
+}
 # Shown as null where they may be: an example is of something that went well.
 ABSENT = frozenset(
     {
@@ -79,6 +94,8 @@ ABSENT = frozenset(
         "unique_key",
     }
 )
+# Shown in requests where they may be left out.
+USUAL = frozenset({"cron", "payload"})
 TIME = "2026-01-31T09:30:00Z"
 TYPES = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
 DEEPEST = 6
@@ -91,7 +108,8 @@ def example_answer(schema: Schema, schemas: Schemas) -> Any:
 
 def example_request(schema: Schema, schemas: Schemas) -> Any:
     """An example of a body: the fields that it must have, and the well known ones that it has by themselves."""
-    return _example("", schema, schemas, depth=0, whole=False)
+    title = schemas.resolve(schema).get("title", "")
+    return BODIES[title] if title in BODIES else _example("", schema, schemas, depth=0, whole=False)
 
 
 def _example(name: str, schema: Schema, schemas: Schemas, *, depth: int, whole: bool) -> Any:
@@ -132,9 +150,9 @@ def _made(name: str, schema: Schema, schemas: Schemas, *, depth: int, whole: boo
 
 def _fields(schema: Schema, schemas: Schemas, *, depth: int, whole: bool) -> Iterator[tuple[str, Any]]:
     properties = schema.get("properties", {})
-    required = schema.get("required", ())
+    required = required_of(schema)
     for name, described in properties.items():
-        if whole or name in required or (not required and name in VALUES and name not in ("limit", "offset")):
+        if whole or name in required | USUAL or (not required and name in VALUES):
             yield name, _example(name, described, schemas, depth=depth + 1, whole=whole)
     values = schema.get("additionalProperties")
     if whole and not properties and isinstance(values, dict):

@@ -8,10 +8,10 @@ from taskflow.web.models.base import Nothing, Page
 from taskflow.web.models.problem import Problem
 from taskflow.web.openapi.endpoints import Endpoint
 from taskflow.web.openapi.examples import example_answer, example_request
-from taskflow.web.openapi.headers import references
+from taskflow.web.openapi.headers import ALWAYS, references
 from taskflow.web.openapi.parameters import parameters
 from taskflow.web.openapi.problem_responses import codes_by_status, name_of, problem_response
-from taskflow.web.openapi.schemas import Schemas
+from taskflow.web.openapi.schemas import Schemas, required_of
 
 JSON = "application/json"
 REASONS = {
@@ -47,7 +47,7 @@ def _request_body(endpoint: Endpoint, schemas: Schemas) -> Object:
     content: Object = {JSON: {"schema": schema, "example": example_request(schema, schemas)}}
     for media_type in operation.also_takes:
         content[media_type] = {"schema": {"type": "string"}}
-    return {"required": bool(schemas.inline(operation.body).get("required")), "content": content}
+    return {"required": bool(required_of(schemas.inline(operation.body))), "content": content}
 
 
 def _responses(endpoint: Endpoint, schemas: Schemas, *, tagged: bool) -> Object:
@@ -71,7 +71,7 @@ def _responses(endpoint: Endpoint, schemas: Schemas, *, tagged: bool) -> Object:
 
 
 def _headers(endpoint: Endpoint, status: int, tagged: bool) -> Object:
-    names = ["X-Request-ID"]
+    names = [*ALWAYS]
     if tagged:
         names.append("ETag")
     if status == 201:

@@ -8,7 +8,7 @@ from typing import Any
 
 from taskflow.web.openapi.codes import codes_of
 from taskflow.web.openapi.endpoints import Endpoint
-from taskflow.web.openapi.headers import references
+from taskflow.web.openapi.headers import ALWAYS, references
 from taskflow.web.openapi.schemas import Schema
 from taskflow.web.problems import CONTENT_TYPE, KINDS
 
@@ -33,7 +33,7 @@ def problem_response(status: int, codes: Sequence[str], problem: Schema) -> dict
     narrowed = {"properties": {"status": {"const": status}, "code": {"enum": list(codes)}}}
     return {
         "description": "; ".join(f"{code}: {KINDS[code][1]}" for code in codes),
-        "headers": references(["X-Request-ID", *FURTHER_HEADERS.get(status, [])]),
+        "headers": references([*ALWAYS, *FURTHER_HEADERS.get(status, [])]),
         "content": {CONTENT_TYPE: {"schema": {"allOf": [problem, narrowed]}}},
     }
 

@@ -44,6 +44,14 @@ def choices(model: Model) -> tuple[type[BaseModel], ...]:
     return get_args(model) if isinstance(model, UnionType) else (model,)
 
 
+def required_of(schema: Schema) -> set[str]:
+    """The fields that an object must have; where one may have an older name, its present one."""
+    found = set(schema.get("required", ()))
+    for part in schema.get("allOf", ()):
+        found.update(part.get("anyOf", [{}])[0].get("required", ()))
+    return found
+
+
 def without_null(schema: Schema) -> Schema:
     """`schema` of a thing that is left out instead of being null, such as a query parameter."""
     rest = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
