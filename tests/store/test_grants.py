@@ -6,9 +6,11 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from taskflow.settings import load
 from taskflow.store import grants
 from taskflow.store.migrate import migrate, pending
 from taskflow.store.roles import INTERNAL_FUNCTIONS, PRODUCER_COLUMNS, READABLE, ROLES
+from taskflow.web import create_app
 
 ROLE_NAMES = [role.name for role in ROLES]
 # A schema that stands first in a producer's search_path, with traps that shadow what the functions of taskflow call.
@@ -95,7 +97,14 @@ class TestList:
             )
         }
         of_functions_alone = {"event_listeners", "event_batches", "event_outbox", "event_tickets"}
-        assert found == {*READABLE, "alembic_version", "sql_objects", "api_keys", "idempotency_keys", *of_functions_alone}
+        assert found == {
+            *READABLE,
+            "alembic_version",
+            "sql_objects",
+            "api_keys",
+            "idempotency_keys",
+            *of_functions_alone,
+        }
 
     def test_a_migrated_database_lacks_nothing(self, connection):
         assert grants.problems(connection) == []
@@ -312,6 +321,40 @@ class TestOperator:
         ]
         with login("taskflow_operator") as operator:
             assert not_refused(operator, queries) == []
+
+
+class TestServer:
+    """The login of the REST API: with it everything that the API does is possible, and it is no superuser."""
+
+    def test_the_api_works_with_its_role_keys_and_idempotency_included(self, login, dsn, connection):
+        with login("taskflow_server", "a_server"):
+            app = create_app(load(database_url=f"{dsn}&user=a_server", auth="on", admin_key="a-key-of-the-tests"))
+            client = app.test_client()
+            client.environ_base["HTTP_X_API_KEY"] = "a-key-of-the-tests"
+            body = {"name": "n", "scopes": ["read"]}
+            made = client.post("/api/v1/keys", json=body, headers={"Idempotency-Key": "k"})
+            tasks = [client.post("/api/v1/tasks", json={"type": "echo"}, headers={"Idempotency-Key": "k"})] * 2
+            answers = [
+                made,
+                *tasks,
+                client.get("/api/v1/audit"),
+                client.delete(f"/api/v1/keys/{made.json['id']}"),
+                client.post(f"/api/v1/tasks/{tasks[0].json['id']}/cancel"),
+            ]
+            app.extensions["taskflow"].database.engine.dispose()
+
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 200, 200, 200]
+
+    def test_it_cannot_rewrite_the_audit_log_nor_a_key(self, login):
+        queries = [
+            "UPDATE taskflow.audit_log SET actor = 'somebody else'",
+            "DELETE FROM taskflow.audit_log",
+            "UPDATE taskflow.api_keys SET scopes = '{admin}'",
+            "UPDATE taskflow.api_keys SET hash = ''",
+            "DELETE FROM taskflow.api_keys",
+        ]
+        with login("taskflow_server") as server:
+            assert not_refused(server, queries) == []
 
 
 class TestWithoutTheRightToCreateRoles:
