@@ -12,7 +12,6 @@ from ops.pages.types import described, type_of
 from taskflow.settings import load
 from taskflow.web import create_app
 from taskflow.web.openapi import document
-from taskflow.web.openapi.codes import codes_of
 from taskflow.web.openapi.endpoints import Endpoint, endpoints
 from taskflow.web.openapi.schemas import required_of
 from taskflow.web.openapi.tags import place
@@ -62,7 +61,7 @@ def _lines(app: Flask, api: Object) -> Iterator[str]:
         yield from _operation(same, api)
     yield "## Objects\n\nFields with a star are always there, or must be.\n"
     for name, schema in api["components"]["schemas"].items():
-        yield from _object(name, schema, api)
+        yield from _object(name, schema)
 
 
 def _by_view(found: list[Endpoint]) -> list[list[Endpoint]]:
@@ -91,10 +90,9 @@ def _operation(same: list[Endpoint], api: Object) -> Iterator[str]:
             yield f"| `{parameter['name']}` | {parameter['in']} | {type_of(parameter['schema'])} | {meaning} |"
         yield ""
     yield from _example(endpoint, found)
-    yield from _answers(found, api)
-    own = sorted({code for code in endpoint.operation.errors if code in codes_of(endpoint)})
-    if own:
-        yield "Errors: " + ", ".join(f"{KINDS[code][0]} `{code}`" for code in own) + ".\n"
+    yield from _answers(endpoint, found)
+    if own := sorted((KINDS[code][0], code) for code in set(endpoint.operation.errors)):
+        yield "Errors: " + ", ".join(f"{status} `{code}`" for status, code in own) + ".\n"
 
 
 def _example(endpoint: Endpoint, found: Object) -> Iterator[str]:
@@ -111,13 +109,12 @@ def _example(endpoint: Endpoint, found: Object) -> Iterator[str]:
         yield f"Body: {type_of(body['schema'])}.\n"
 
 
-def _answers(found: Object, api: Object) -> Iterator[str]:
+def _answers(endpoint: Endpoint, found: Object) -> Iterator[str]:
+    """Those that are no errors, in the order in which they were declared; the first one that can be shown, is."""
     shown = False
-    for status, response in found["responses"].items():
-        content = {name: media for name, media in response.get("content", {}).items() if "problem" not in name}
-        if "$ref" in response or (not content and int(status) >= 400):
-            continue
-        for name, media in content.items() or [("", {})]:
+    for status in endpoint.operation.answers:
+        content = found["responses"][str(status)].get("content", {})
+        for name, media in [item for item in content.items() if "problem" not in item[0]] or [("", {})]:
             kind = type_of(media["schema"]) if name == "application/json" else f"`{name}`" if name else "no body"
             yield f"{status}: {kind}\n"
             if "example" in media and not shown:
@@ -125,7 +122,7 @@ def _answers(found: Object, api: Object) -> Iterator[str]:
                 yield f"```json\n{_wrapped(media['example'], WIDTH)}\n```\n"
 
 
-def _object(name: str, schema: Object, api: Object) -> Iterator[str]:
+def _object(name: str, schema: Object) -> Iterator[str]:
     yield f"### {name} (object)\n"
     if "description" in schema:
         yield schema["description"] + "\n"

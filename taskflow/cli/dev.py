@@ -93,6 +93,7 @@ def _welcome(url: str, database: Database) -> str:
 taskflow is running. Ctrl-C stops it; the data stays.
 
   API       {url}/api/v1/tasks
+  docs      {url}/docs
   metrics   {url}/metrics
   database  {database.shown}
 
