@@ -402,7 +402,7 @@ event_outbox = Table(
     Column("id", BigInteger, primary_key=True),
     _set("at", Time),
     _set("event", Text),
-    _set("tasks", ARRAY(BigInteger)),
+    _set("tasks", JSONB),
 )
 
 event_tickets = Table(

@@ -67,7 +67,7 @@ CREATE UNLOGGED TABLE taskflow.event_outbox (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     event text NOT NULL,
-    tasks bigint[] NOT NULL
+    tasks jsonb NOT NULL
 );
 CREATE UNLOGGED TABLE taskflow.event_tickets (
     digest     bytea PRIMARY KEY,             -- SHA-256

@@ -44,8 +44,11 @@ BEGIN
     END LOOP;
     RETURN QUERY
     WITH taken AS (DELETE FROM taskflow.event_outbox o RETURNING o.id, o.event, o.tasks, o.at)
-    SELECT o.event, t.id, t.type::text, t.queue::text, t.priority, taskflow.shown_state(t.state, t.run_at), t.attempt,
-           t.worker_id, t.run_at, t.error, o.at
-    FROM taken o, unnest(o.tasks) WITH ORDINALITY AS u (task_id, place), taskflow.find_task(u.task_id) t
-    ORDER BY o.id, u.place;
+    SELECT o.event, t.id, t.type, t.queue, t.priority, t.state, t.attempt, t.worker_id, t.run_at, t.error, o.at
+    FROM taken o
+    CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(o.tasks) AS (
+        id bigint, type text, queue text, priority smallint, state text, attempt integer, worker_id bigint,
+        run_at timestamptz, error text)) WITH ORDINALITY AS t (
+        id, type, queue, priority, state, attempt, worker_id, run_at, error, place)
+    ORDER BY o.id, t.place;
 END $$;

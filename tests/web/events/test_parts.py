@@ -230,6 +230,16 @@ def test_a_task_that_has_ended_before_it_was_found_is_told_of(
     assert [event["data"]["state"] for event in body["events"]] == ["pending", "cancelled"]
 
 
+def test_a_waiting_task_that_is_removed_was_cancelled(watched: Any, connection: psycopg.Connection[Any]) -> None:
+    (task_id,) = insert(connection)
+    watched()
+    connection.execute("SELECT taskflow.remove_task(%s, true)", [task_id])
+
+    (body,) = watched()
+
+    assert [(event["type"], event["data"]["queue"]) for event in body["events"]] == [("task.cancelled", "default")]
+
+
 # Who listens
 
 
