@@ -50,9 +50,10 @@ def read_page(connection: Connection, wanted: Filter, sort: str, cursor: str | N
     found = _find(connection, wanted, sort, cursor, offset + limit + 1)
     shown = found[offset : offset + limit]
     rows = _read(connection, shown)
-    in_order = [rows[task.id] for task in shown if task.id in rows]
+    there = [task for task in shown if task.id in rows]  # what was removed meanwhile is not
+    in_order = [rows[task.id] for task in there]
     more = len(found) > offset + limit
-    place = _place(sort, shown[-1], rows) if more and shown else None
+    place = _place(sort, there[-1], rows[there[-1].id]) if more and there else None
     if sort == "-created_at":
         # Ids are given in the order of creation, but a transaction that had begun before may have got the later one.
         in_order.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
@@ -168,15 +169,14 @@ def _by_id(connection: Connection, statement: str, parameters: dict[str, Any]) -
     return {row["id"]: dict(row) for row in connection.exec_driver_sql(statement, parameters).mappings()}
 
 
-def _place(sort: str, last: Found, rows: dict[int, dict[str, Any]]) -> str:
+def _place(sort: str, last: Found, row: dict[str, Any]) -> str:
     match sort:
         case "-priority":
-            # As it was found; if it has another priority by now, the next page begins there.
-            return cursor_after(sort, rows[last.id]["priority"] if last.id in rows else PRIORITIES[-1], last.id)
+            return cursor_after(sort, row["priority"], last.id)
         case "-completed_at":
             return cursor_after(sort, last.finished_at.isoformat() if last.finished_at else "", last.id)
         case "scheduled_at":
-            return cursor_after(sort, rows[last.id]["run_at"].isoformat() if last.id in rows else "", last.id)
+            return cursor_after(sort, row["run_at"].isoformat(), last.id)
         case _:
             return cursor_after(sort, last.id)
 
