@@ -229,10 +229,11 @@ SERVER = Role(
     purpose="is the REST API: an operator that also keeps the API keys and the answers of Idempotency-Key",
     tables={
         **OPERATOR.tables,
+        "tasks": {"INSERT": PRODUCER_COLUMNS, "SELECT": EVERY_COLUMN},
         "api_keys": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN, "UPDATE": ("last_used_at", "revoked_at")},
         "idempotency_keys": WRITE,
     },
-    functions=(*OPERATOR.functions, *EVENT_FUNCTIONS, "begin_request"),
+    functions=(*dict.fromkeys((*OPERATOR.functions, *PRODUCER_FUNCTIONS, *EVENT_FUNCTIONS)), "begin_request"),
 )
 ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 

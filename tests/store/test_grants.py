@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from taskflow import web
 from taskflow.settings import load
 from taskflow.store import grants
 from taskflow.store.migrate import migrate, pending
@@ -344,6 +347,15 @@ class TestServer:
             app.extensions["taskflow"].database.engine.dispose()
 
         assert [answer.status_code for answer in answers] == [201, 201, 201, 200, 200, 200]
+
+    def test_it_may_call_every_function_that_the_api_calls(self):
+        source = "".join(path.read_text() for path in Path(web.__file__).parent.rglob("*.py"))
+        functions = {path.stem for path in (Path(web.__file__).parents[2] / "sql" / "functions").glob("*.sql")}
+        called = set(re.findall(r"taskflow\.(\w+)\(", source)) & functions
+        [server] = [role for role in ROLES if role.name == "taskflow_server"]
+
+        assert len(called) > 10
+        assert called - set(server.functions) == set()
 
     def test_it_cannot_rewrite_the_audit_log_nor_a_key(self, login):
         queries = [

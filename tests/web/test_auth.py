@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -160,6 +161,20 @@ class TestExposure:
     )
     def test_otherwise_it_is(self, settings: dict[str, Any]) -> None:
         check_exposure(load(**settings))
+
+    def test_a_key_in_the_database_is_enough_until_it_is_revoked(
+        self, dsn: str, connection: psycopg.Connection[Any]
+    ) -> None:
+        settings = load(host="0.0.0.0", database_url=dsn)
+        with pytest.raises(SettingsError, match="holds no API key"):
+            check_exposure(settings)
+        connection.execute(
+            "INSERT INTO taskflow.api_keys (name, prefix, hash, scopes) VALUES ('n', 'p', 'h', '{read}')"
+        )
+        check_exposure(settings)
+        connection.execute("UPDATE taskflow.api_keys SET revoked_at = now()")
+        with pytest.raises(SettingsError, match="taskflow keys create"):
+            check_exposure(settings)
 
     def test_names_of_this_machine(self) -> None:
         assert [is_loopback(host) for host in ("localhost", "127.9.9.9", "[::1]", "localhost.example")] == [

@@ -278,6 +278,43 @@ class TestStreams:
         assert second.headers["Idempotency-Replayed"] == "true"
         assert [a.json["code"] for a in (other, shorter)] == ["idempotency_key_reused"] * 2
 
+    @pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
+    def test_bulk_is_created_once(
+        self, make_app: Callable[..., Flask], connection: psycopg.Connection[Any], content_type: str
+    ) -> None:
+        client = make_app().test_client()
+        lines = [b'{"type": "echo", "payload": {"text": "%s"}}' % (b"x" * 2000)] * 1000  # more than is held in memory
+        body = b"\n".join(lines) if "nd" in content_type else b'{"tasks": [' + b",".join(lines) + b"]}"
+
+        def send(path: str = "/api/v1/tasks/bulk") -> Any:
+            return client.post(path, data=body, content_type=content_type, headers={"Idempotency-Key": "k"})
+
+        first, second = send(), send()
+
+        assert (first.status_code, first.json["created"]) == (201, 1000)
+        assert (second.data, second.headers["Idempotency-Replayed"]) == (first.data, "true")
+        assert send("/api/v1/tasks/bulk?partial=true").json["code"] == "idempotency_key_reused"
+        assert tasks(connection) == 1000
+
+    def test_partial_bulk_keeps_what_is_right_in_one_transaction_with_its_answer(
+        self, client: FlaskClient, make_app: Callable[..., Flask], connection: psycopg.Connection[Any]
+    ) -> None:
+        wanted = [{"type": "echo"}, {"type": ""}, {"type": "echo", "unique_key": "u", "on_conflict": "error"}] * 2
+
+        def send() -> Any:
+            headers = {"Idempotency-Key": "k"}
+            return (
+                make_app()
+                .test_client()
+                .post("/api/v1/tasks/bulk?partial=true", json={"tasks": wanted}, headers=headers)
+            )
+
+        first, second = send(), send()
+
+        assert (first.status_code, first.json["created"], first.json["failed"]) == (200, 3, 3)
+        assert second.data == first.data
+        assert tasks(connection) == 3
+
 
 def children_of(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as file:
