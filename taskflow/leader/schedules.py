@@ -27,7 +27,7 @@ LEAST_BETWEEN_LOOKS_SECONDS = 0.02
 PAGE, MOST_READ = 200, 50_000
 BATCH = 500
 WORKED_OUT_AT_ONCE = 25
-LONGEST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 0.2  # how soon it notices that it is to end
 # Below that the transaction would not take long; while one is open, sleeping workers are a little less asleep.
 BURST = 100
 FIRST_COST_SECONDS = 0.0003
@@ -142,7 +142,7 @@ class Schedules(Loop):
             self._reading |= {schedule.id: schedule for schedule in following}
 
     def _wait(self, connection: Connection) -> None:
-        """Wait until there is something to do or to look at, for half a second at most."""
+        """Wait until there is something to do or to look at, for a moment."""
         seconds = min(self._look_at, self._wake_at()) - self._clock()
         timeout = max(0.0, min(seconds, LONGEST_WAIT_SECONDS))
         for _ in connection.notifies(timeout=timeout, stop_after=1):

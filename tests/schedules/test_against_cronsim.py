@@ -13,12 +13,14 @@ from heapq import merge
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+import pytest
 from cronsim import CronSim
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from taskflow.schedules import Cron
 from taskflow.schedules.syntax import follows_elapsed_time
+from taskflow.schedules.zones import transitions
 
 ZONES = [
     "UTC", "Europe/Berlin", "Europe/London", "Europe/Dublin", "Europe/Moscow", "America/New_York", "America/Sao_Paulo",
@@ -26,9 +28,11 @@ ZONES = [
     "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham", "Africa/Casablanca",
     "Atlantic/Azores",
 ]  # fmt: skip
+# cronsim goes on by whole hours there, past the half hour that comes twice; test_cron has the rule for it.
+BY_HALF_AN_HOUR = "Australia/Lord_Howe"
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2034, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-quick = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def field(low: int, high: int, *, stepped: bool = True) -> st.SearchStrategy[str]:
@@ -55,12 +59,24 @@ days = st.one_of(
 wild_hour = st.one_of(st.just("*"), st.integers(1, 12).map("*/{}".format))
 fixed_hour = field(0, 23, stepped=False).filter(lambda hours: not follows_elapsed_time(hours))
 moments = st.datetimes(START.replace(tzinfo=None), END.replace(tzinfo=None), timezones=st.just(UTC))
-# As many from near a change of clocks as from anywhere.
-changes = st.builds(
-    lambda year, month, day, minutes: datetime(year, month, day, tzinfo=UTC) + timedelta(minutes=minutes),
-    st.integers(2024, 2033), st.sampled_from([3, 4, 9, 10, 11]), st.integers(1, 30), st.integers(0, 1439),
-)  # fmt: skip
-start = st.one_of(moments, changes)
+
+
+def changes_of(zone: str) -> list[datetime]:
+    """The instants of ten years at which clocks are changed in a zone."""
+    return [change.at for year in range(START.year, END.year) for change in transitions(ZoneInfo(zone), year)]
+
+
+def start_in(zone: str) -> st.SearchStrategy[tuple[str, datetime]]:
+    """A zone with a time to begin at: any, and as often one shortly before or after clocks are changed."""
+    changes = changes_of(zone)
+    minutes = st.integers(-300, 90).map(lambda number: MINUTE * number)
+    near = (
+        st.builds(lambda change, distance: change + distance, st.sampled_from(changes), minutes) if changes else moments
+    )
+    return st.tuples(st.just(zone), st.one_of(near, moments))
+
+
+places = st.sampled_from(ZONES).flatmap(start_in)
 
 
 def ours(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
@@ -82,31 +98,44 @@ def theirs(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
 
 
 def same(expression: str, zone: str, after: datetime, count: int = 8) -> None:
+    if zone == BY_HALF_AN_HOUR and follows_elapsed_time(expression.split()[1]):
+        return
     expected = list(islice(theirs(expression, zone, after), count))
     assert list(islice(ours(expression, zone, after), count)) == expected, (expression, zone, after)
 
 
+@pytest.mark.parametrize("zone", ZONES)
+def test_around_each_change_of_clocks_in_ten_years_all_fire_as_in_cronsim(zone: str) -> None:
+    for change in changes_of(zone):
+        for expression in ("30 2 * * *", "0 0,1,2,3 * * *", "30 * * * *", "0 */2 * * *", "15,45 0-3 * * *"):
+            same(expression, zone, change - MINUTE * 200, 5)
+
+
 @quick
-@given(st.tuples(fixed_minute, fixed_hour, days), st.sampled_from(ZONES), start)
-def test_fixed_hours_fire_as_in_cronsim(parts: tuple[str, str, tuple[str, ...]], zone: str, after: datetime) -> None:
+@given(st.tuples(fixed_minute, fixed_hour, days), places)
+def test_fixed_hours_fire_as_in_cronsim(parts: tuple[str, str, tuple[str, ...]], place: tuple[str, datetime]) -> None:
+    zone, after = place
     minute, hour, day = parts
     same(" ".join((minute, hour, *day)), zone, after)
 
 
 @quick
-@given(st.tuples(any_minute, wild_hour, days), st.sampled_from(ZONES), start)
+@given(st.tuples(any_minute, wild_hour, days), places)
 def test_wildcards_and_steps_of_hours_fire_as_in_cronsim(
-    parts: tuple[str, str, tuple[str, ...]], zone: str, after: datetime
+    parts: tuple[str, str, tuple[str, ...]], place: tuple[str, datetime]
 ) -> None:
+    zone, after = place
     minute, hour, day = parts
     same(" ".join((minute, hour, *day)), zone, after)
 
 
 @quick
-@given(st.tuples(fixed_minute, st.sampled_from(["0-23", "0-23/1", "0-22/2", "1-23/3"])), st.sampled_from(ZONES), start)
+@given(st.tuples(fixed_minute, st.sampled_from(["0-23", "0-23/1", "0-22/2", "1-23/3"])), places)
 def test_a_step_in_a_range_of_hours_follows_elapsed_time_and_not_the_clock_as_in_cronsim(
-    parts: tuple[str, str], zone: str, after: datetime
+    parts: tuple[str, str], place: tuple[str, datetime]
 ) -> None:
+    zone, after = place
+    assume(zone != BY_HALF_AN_HOUR)
     minute, hours = parts
     # cronsim is told by the star that this is a wildcard; the minutes are in the hours that the range has.
     stars = {"0-23": "*", "0-23/1": "*/1", "0-22/2": "*/2"}.get(hours)
@@ -122,20 +151,22 @@ def test_a_step_in_a_range_of_hours_follows_elapsed_time_and_not_the_clock_as_in
 
 
 @quick
-@given(st.integers(2, 30), field(0, 5, stepped=False), st.sampled_from(ZONES), start)
+@given(st.integers(2, 30), field(0, 5, stepped=False), places)
 def test_a_step_of_minutes_in_a_fixed_hour_is_fixed_and_not_a_wildcard_as_in_cronsim(
-    step: int, hours: str, zone: str, after: datetime
+    step: int, hours: str, place: tuple[str, datetime]
 ) -> None:
+    zone, after = place
     listed = ",".join(map(str, range(0, 60, step)))  # to cronsim, this is fixed
     expected = list(islice(theirs(f"{listed} {hours} * * *", zone, after), 8))
     assert list(islice(ours(f"*/{step} {hours} * * *", zone, after), 8)) == expected
 
 
 @quick
-@given(st.integers(2, 10), field(0, 6, stepped=False).filter(lambda days: days != "0-6"), st.sampled_from(ZONES), start)
+@given(st.integers(2, 10), field(0, 6, stepped=False).filter(lambda days: days != "0-6"), places)
 def test_a_step_of_days_beside_weekdays_means_either_and_not_both_as_in_cronsim(
-    step: int, weekdays: str, zone: str, after: datetime
+    step: int, weekdays: str, place: tuple[str, datetime]
 ) -> None:
+    zone, after = place
     if len({day % 7 for day in range(7) if _names_all(weekdays)}) == 7:
         return  # all weekdays are none in particular
     either = merge(theirs(f"0 12 */{step} * *", zone, after), theirs(f"0 12 * * {weekdays}", zone, after))
@@ -156,32 +187,31 @@ def _names_all(weekdays: str) -> bool:
     return len(named) == 7
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(
-    st.sampled_from(ZONES), start, st.sampled_from(["*", "*/2", "1-23/2", "1,2,3", "0", "2", "3"]), st.integers(1, 59)
-)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(places, st.sampled_from(["*", "*/2", "1-23/2", "1,2,3", "0", "2", "3"]), st.integers(1, 59))
 def test_two_days_of_minutes_around_any_time_fire_by_the_rule(
-    zone: str, after: datetime, hours: str, step: int
+    place: tuple[str, datetime], hours: str, step: int
 ) -> None:
     """The rule in its plainest form, a look at every minute, without croniter and without cronsim."""
-    place = ZoneInfo(zone)
+    zone, after = place
+    clocks = ZoneInfo(zone)
     wanted_hours = {"*": range(24), "*/2": range(0, 24, 2), "1-23/2": range(1, 24, 2)}.get(hours) or [
         int(hour) for hour in hours.split(",")
     ]
     begin = after.replace(second=0, microsecond=0)
     minutes = [begin + MINUTE * number for number in range(1, 2 * 1440)]
-    shown = {minute: minute.astimezone(place).replace(tzinfo=None) for minute in minutes}
+    shown = {minute: minute.astimezone(clocks).replace(tzinfo=None) for minute in minutes}
 
     def matches(local: datetime) -> bool:
         return local.hour in wanted_hours and local.minute % step == 0
 
     expected = []
     for before, minute in zip([begin, *minutes], minutes, strict=False):
-        local, last = shown[minute], before.astimezone(place).replace(tzinfo=None)
+        local, last = shown[minute], before.astimezone(clocks).replace(tzinfo=None)
         if "*" in hours or "/" in hours:
             fires = matches(local)
         else:  # not what was shown before; and with the first minute after a gap, what the gap has left out
-            first_time = minute.astimezone(place).fold == 0
+            first_time = minute.astimezone(clocks).fold == 0
             left_out = [last + MINUTE * n for n in range(1, int((local - last) / MINUTE))]
             fires = (matches(local) and first_time) or any(map(matches, left_out))
         if fires:

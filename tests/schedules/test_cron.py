@@ -141,6 +141,12 @@ class TestRepeatedHour:
             "25 01:30 +0200", "25 02:30 +0200", "25 02:30 +0100", "25 03:30 +0100",
         ]  # fmt: skip
 
+    def test_a_half_hour_that_comes_twice(self) -> None:
+        assert times("45 * * * *", "Australia/Lord_Howe", "2026-04-05 01:00", 3) == [
+            "05 01:45 +1100", "05 01:45 +1030", "05 02:45 +1030",
+        ]  # fmt: skip
+        assert times("45 1 * * *", "Australia/Lord_Howe", "2026-04-05 01:00", 2) == ["05 01:45 +1100", "06 01:45 +1030"]
+
     def test_begun_within_it_nothing_is_left_out(self) -> None:
         zone = ZoneInfo("Europe/Berlin")
         second_time = datetime(2026, 10, 25, 2, 10, tzinfo=zone, fold=1).astimezone(UTC)

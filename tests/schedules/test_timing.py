@@ -138,7 +138,7 @@ class TestMissed:
         st.floats(0, 40 * 86_400),
         st.sampled_from(["skip", "once", "all"]),
     )
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_whatever_the_downtime_no_time_fires_twice_and_the_end_is_ahead(
         self, timing: Timing, down: float, policy: Any
     ) -> None:
