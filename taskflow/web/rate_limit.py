@@ -15,7 +15,7 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask import Response, g
 
@@ -26,8 +26,7 @@ WAYS = 8  # slots among which one client's is
 TAG_BITS = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What a client has left: requests at once, and seconds until it has all of them again."""
 
     remaining: int
