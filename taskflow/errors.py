@@ -86,7 +86,7 @@ class FilterTooBroad(InvalidFilter):
 
 
 class InvalidSchedule(TaskflowError):
-    """A schedule cannot fire as given: `field` is what is wrong, `code` why in a stable word, `detail` in a sentence."""
+    """A schedule cannot fire as given: `field` is wrong, `code` a stable word for why, `detail` a sentence."""
 
     def __init__(self, field: str, code: str, detail: str) -> None:
         super().__init__(f"{field}: {detail}")
