@@ -37,7 +37,7 @@ def test_another_method_is_told_what_is_possible(client: FlaskClient) -> None:
     response = client.delete("/api/v1/tasks")
 
     assert_problem(response, 405, "method_not_allowed")
-    assert set(response.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 def test_what_nobody_foresaw_is_500_without_a_word_about_it(
