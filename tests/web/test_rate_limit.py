@@ -88,6 +88,7 @@ class TestCounting:
         assert limit.count("b").retry_after_seconds == 0
 
 
+@pytest.mark.usefixtures("clock")  # a slow answer would give something back
 class TestAnswers:
     def test_each_says_what_is_left_and_one_too_many_is_429(self, make_app: Callable[..., Flask]) -> None:
         client = make_app(rate_limit=3).test_client()
