@@ -24,6 +24,7 @@ from taskflow.web.problems import Problem
 SLOTS = 65_536  # clients known at once; 16 bytes each
 WAYS = 8  # slots among which one client's is
 TAG_BITS = 2**63 - 1
+ROUNDING = 1e-9  # seconds that adding up fractions may gain or lose
 
 
 class Allowance(NamedTuple):
@@ -73,7 +74,7 @@ class RateLimit:
             slot = self._slot(tag, now)
             empty_at = max(now, self._times[slot]) + self._interval
             ahead = empty_at - now
-            allowed = ahead <= self._burst + 1e-9  # what adding up fractions loses
+            allowed = ahead <= self._burst + ROUNDING
             if allowed:
                 self._tags[slot] = tag
                 self._times[slot] = empty_at
@@ -86,7 +87,7 @@ class RateLimit:
         allowance: Allowance | None = g.get("allowance")
         if allowance is not None:
             response.headers["RateLimit-Policy"] = self._policy
-            seconds = -int(-allowance.reset_seconds // 1)
+            seconds = -int(-(allowance.reset_seconds - ROUNDING) // 1)
             response.headers["RateLimit"] = f'"default";r={allowance.remaining};t={seconds}'
         return response
 
