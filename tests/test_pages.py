@@ -10,9 +10,9 @@ import pytest
 from ops.pages import PAGES
 from taskflow.settings import Settings, load
 from taskflow.web import create_app
+from taskflow.web.http.problems import KINDS
 from taskflow.web.openapi.endpoints import endpoints
 from taskflow.web.openapi.explanations import EXPLANATIONS
-from taskflow.web.problems import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "".join(path.read_text() for path in sorted((ROOT / "taskflow").rglob("*.py")))

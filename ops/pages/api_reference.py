@@ -11,11 +11,11 @@ from flask import Flask
 from ops.pages.types import described, type_of
 from taskflow.settings import load
 from taskflow.web import create_app
+from taskflow.web.http.problems import KINDS
 from taskflow.web.openapi import document
 from taskflow.web.openapi.endpoints import Endpoint, endpoints
 from taskflow.web.openapi.schemas import required_of
 from taskflow.web.openapi.tags import place
-from taskflow.web.problems import KINDS
 
 NOTICE = "<!-- Made by ops/generate-docs from the code: change it there. -->\n"
 INTRODUCTION = """\

@@ -1,7 +1,7 @@
 """docs/errors.md: every code of an error."""
 
+from taskflow.web.http.problems import KINDS
 from taskflow.web.openapi.explanations import EXPLANATIONS
-from taskflow.web.problems import KINDS
 
 INTRODUCTION = """\
 # Errors

@@ -13,8 +13,8 @@ from psycopg_pool import ConnectionPool
 
 from taskflow import telemetry
 from taskflow.settings import Settings, load
-from taskflow.web.server import Server, listen
 from taskflow.web.services import EXTENSION
+from taskflow.web.serving.server import Server, listen
 
 INSERT = "INSERT INTO taskflow.tasks (type, payload) VALUES (%s, %s) RETURNING id"
 

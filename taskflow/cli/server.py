@@ -23,13 +23,13 @@ def command(host: str | None, port: int | None, processes: int | None, threads: 
     settings = load(host=host, port=port, web_processes=processes, web_threads=threads)
     with shared_metrics():  # before anything imports prometheus_client
         _check(settings)
-        from taskflow.web.server import serve
+        from taskflow.web.serving.server import serve
 
         serve(settings)
 
 
 def _check(settings: Settings) -> None:
-    from taskflow.web.auth import check_exposure
+    from taskflow.web.access.auth import check_exposure
 
     if not settings.database_url:
         raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])

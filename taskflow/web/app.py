@@ -9,25 +9,26 @@ import threading
 from flask import Flask
 
 from taskflow.settings import Settings
-from taskflow.web import failures, requests_log, resources
-from taskflow.web.auth import Authentication
-from taskflow.web.backpressure import Backpressure
-from taskflow.web.client_address import TrustedProxies
-from taskflow.web.cors import Cors
+from taskflow.web import resources
+from taskflow.web.access.auth import Authentication
+from taskflow.web.access.backpressure import Backpressure
+from taskflow.web.access.client_address import TrustedProxies
+from taskflow.web.access.cors import Cors
+from taskflow.web.access.keys import KeyRing
+from taskflow.web.access.rate_limit import RateLimit
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.database import Database
 from taskflow.web.events.hub import Hub
 from taskflow.web.events.tickets import Tickets
-from taskflow.web.figures import Figures
-from taskflow.web.gauges import DatabaseGauges
-from taskflow.web.http_metrics import HttpMetrics
-from taskflow.web.keys import KeyRing
-from taskflow.web.queue_registry import QueueRegistry
-from taskflow.web.rate_limit import RateLimit
+from taskflow.web.http import failures, requests_log
+from taskflow.web.queues.queue_registry import QueueRegistry
 from taskflow.web.readiness import Readiness
-from taskflow.web.redaction import Redaction
+from taskflow.web.reporting.figures import Figures
+from taskflow.web.reporting.gauges import DatabaseGauges
+from taskflow.web.reporting.http_metrics import HttpMetrics
 from taskflow.web.services import EXTENSION, Services
-from taskflow.web.type_registry import TypeRegistry
-from taskflow.web.waiting import WaitingRoom
+from taskflow.web.tasks.type_registry import TypeRegistry
+from taskflow.web.tasks.waiting import WaitingRoom
 
 MAX_BODY_BYTES = 1024 * 1024
 # Threads that requests which wait leave to all others.

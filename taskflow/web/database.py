@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
 from taskflow.errors import DatabaseUnavailable
 from taskflow.settings import Settings
 from taskflow.store.connection import connect, translate
-from taskflow.web.encoding import decode_stored, encode
+from taskflow.web.http.encoding import decode_stored, encode
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from flask import current_app, g
 
 from taskflow.settings import Settings
-from taskflow.web.backpressure import Backpressure
+from taskflow.web.access.backpressure import Backpressure
+from taskflow.web.access.keys import KeyRing
+from taskflow.web.access.principal import Principal
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.database import Database
 from taskflow.web.events.hub import Hub
 from taskflow.web.events.tickets import Tickets
-from taskflow.web.figures import Figures
-from taskflow.web.gauges import DatabaseGauges
-from taskflow.web.http_metrics import HttpMetrics
-from taskflow.web.keys import KeyRing
-from taskflow.web.principal import Principal
-from taskflow.web.queue_registry import QueueRegistry
+from taskflow.web.queues.queue_registry import QueueRegistry
 from taskflow.web.readiness import Readiness
-from taskflow.web.redaction import Redaction
-from taskflow.web.type_registry import TypeRegistry
-from taskflow.web.waiting import WaitingRoom
+from taskflow.web.reporting.figures import Figures
+from taskflow.web.reporting.gauges import DatabaseGauges
+from taskflow.web.reporting.http_metrics import HttpMetrics
+from taskflow.web.tasks.type_registry import TypeRegistry
+from taskflow.web.tasks.waiting import WaitingRoom
 
 EXTENSION = "taskflow"
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
+from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.models.problem import Problem
 from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
 from taskflow.web.openapi.endpoints import Endpoint, endpoints
 from taskflow.web.openapi.schemas import choices
-from taskflow.web.problems import CONTENT_TYPE, KINDS
 
 
 class CheckingClient(FlaskClient):

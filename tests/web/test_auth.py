@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from taskflow.errors import SettingsError
 from taskflow.settings import load
-from taskflow.web.auth import check_exposure, is_loopback
+from taskflow.web.access.auth import check_exposure, is_loopback
 from tests.web.conftest import ADMIN_KEY
 
 PROTECTED = [

@@ -12,9 +12,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from taskflow.web import backpressure
-from taskflow.web.backpressure import SELECT_DEPTHS, Backpressure
-from taskflow.web.problems import Problem
+from taskflow.web.access import backpressure
+from taskflow.web.access.backpressure import SELECT_DEPTHS, Backpressure
+from taskflow.web.http.problems import Problem
 
 A_SECOND = 1.0
 SECONDS = 20
@@ -186,7 +186,7 @@ def test_the_database_is_asked_no_more_than_it_is_worth(monkeypatch: pytest.Monk
 
     clock, database = Clock(), Slow()
     monkeypatch.setattr(backpressure, "time", clock)
-    monkeypatch.setattr("taskflow.web.fresh.time", clock)
+    monkeypatch.setattr("taskflow.web.reporting.fresh.time", clock)
     found = Backpressure(database)  # type: ignore[arg-type]
     for _ in range(1000):
         with pytest.raises(Problem):

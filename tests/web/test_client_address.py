@@ -9,7 +9,7 @@ from flask import Flask
 
 from taskflow.errors import SettingsError
 from taskflow.settings import load
-from taskflow.web.client_address import TrustedProxies, client_of
+from taskflow.web.access.client_address import TrustedProxies, client_of
 
 PROXIES = ("10.0.0.0/8", "fd00::/8", "192.0.2.7")
 

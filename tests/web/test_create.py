@@ -254,7 +254,7 @@ def test_an_unknown_queue_is_created_with_defaults(client: FlaskClient, connecti
 
 
 def test_queues_without_number_do_not_fill_the_memory(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskflow.web.queue_registry.MAX_NAMES", 2)
+    monkeypatch.setattr("taskflow.web.queues.queue_registry.MAX_NAMES", 2)
     for name in ("a", "b", "c", "a", "a"):
         assert create(client, queue=name).status_code == 201
 

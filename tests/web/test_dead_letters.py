@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from taskflow.web.lists import cursor_after
+from taskflow.web.http.lists import cursor_after
 from tests.web.conftest import Engine
 from tests.web.limited import limited_to
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from taskflow.web.encoding import decode_stored, encode, utc
+from taskflow.web.http.encoding import decode_stored, encode, utc
 
 
 def test_times_are_written_alike_also_beside_numbers_of_more_than_64_bits() -> None:

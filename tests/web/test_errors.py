@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from taskflow import errors
-from taskflow.web.problems import BY_STATUS, KINDS, Problem, problem_of
+from taskflow.web.http.problems import BY_STATUS, KINDS, Problem, problem_of
 from taskflow.web.resources import tasks
 from taskflow.web.services import EXTENSION
 

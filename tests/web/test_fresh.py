@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskflow.errors import DatabaseUnavailable
-from taskflow.web import fresh
-from taskflow.web.fresh import Fresh
+from taskflow.web.reporting import fresh
+from taskflow.web.reporting.fresh import Fresh
 
 SECONDS = 20
 

@@ -12,8 +12,8 @@ from gunicorn.config import Config
 from gunicorn.http.errors import InvalidRequestLine
 from gunicorn.workers.gthread import ThreadWorker
 
-from taskflow.web.gunicorn_log import Log
-from taskflow.web.gunicorn_worker import Worker
+from taskflow.web.serving.gunicorn_log import Log
+from taskflow.web.serving.gunicorn_worker import Worker
 
 
 @pytest.fixture

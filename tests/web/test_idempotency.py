@@ -17,8 +17,8 @@ from flask import Flask, Response, request
 from flask.testing import FlaskClient
 
 from taskflow.errors import DatabaseUnavailable
-from taskflow.web import idempotency
-from taskflow.web.encoding import answer
+from taskflow.web.access import idempotency
+from taskflow.web.http.encoding import answer
 from taskflow.web.services import EXTENSION
 from tests.web.conftest import ADMIN_KEY
 from tests.web.test_server import SECONDS, RunningServer, Start, start  # noqa: F401  (a fixture)

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
 from taskflow.cli.metrics_port import ProcessFigures
-from taskflow.web import gauges
+from taskflow.web.reporting import gauges
 from taskflow.web.services import EXTENSION
 from taskflow.worker.metrics import WorkerMetrics
 from tests.debian import debian_program

@@ -17,12 +17,12 @@ from openapi_spec_validator import validate
 from taskflow.cli.main import main
 from taskflow.settings import load
 from taskflow.web import create_app
+from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.models.base import Nothing
 from taskflow.web.openapi import document
 from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
 from taskflow.web.openapi.endpoints import endpoints, undeclared
 from taskflow.web.openapi.schemas import choices
-from taskflow.web.problems import CONTENT_TYPE, KINDS
 from tests.web.conftest import ADMIN_KEY
 
 # Neither the document nor these tests need a database.

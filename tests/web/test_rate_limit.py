@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from taskflow.web import rate_limit
-from taskflow.web.rate_limit import RateLimit
+from taskflow.web.access import rate_limit
+from taskflow.web.access.rate_limit import RateLimit
 from tests.web.conftest import ADMIN_KEY
 
 

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from taskflow.settings import REDACTED_NAMES
-from taskflow.web.redaction import REDACTED, Redaction
+from taskflow.web.access.redaction import REDACTED, Redaction
 from tests.web.conftest import Engine
 
 SECRETS = {"password": "p", "user": {"apiKey": "k", "name": "n", "list": [{"X-Auth-Token": {"deep": 1}}]}}

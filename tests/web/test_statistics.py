@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from taskflow.leader.endings import Endings
 from taskflow.leader.statistics import Statistics
-from taskflow.web import figures
+from taskflow.web.reporting import figures
 from tests.web.conftest import Engine
 from tests.web.limited import limited_to
 

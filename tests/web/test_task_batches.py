@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from taskflow.web import batches
+from taskflow.web.tasks import batches
 from tests.store.test_filters import Fill
 from tests.web.conftest import Engine
 

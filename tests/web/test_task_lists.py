@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from taskflow.web import task_pages, task_search
+from taskflow.web.tasks import task_pages, task_search
 from tests.store.test_filters import Fill
 from tests.web.conftest import Engine
 

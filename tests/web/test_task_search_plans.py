@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from taskflow.store import filters
-from taskflow.web import task_search
 from taskflow.web.services import EXTENSION
-from taskflow.web.task_search import LATEST_ENDED, NEWEST, OLDEST, Order, Search
+from taskflow.web.tasks import task_search
+from taskflow.web.tasks.task_search import LATEST_ENDED, NEWEST, OLDEST, Order, Search
 
 ROWS = 60_000
 FILL = """

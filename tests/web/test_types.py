@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
-from taskflow.web import type_registry
+from taskflow.web.tasks import type_registry
 
 MAIL = {
     "type": "object",

@@ -12,9 +12,9 @@ from flask import Flask
 from sqlalchemy import event
 
 from taskflow.errors import DatabaseUnavailable
-from taskflow.web.problems import Problem
+from taskflow.web.http.problems import Problem
 from taskflow.web.services import EXTENSION
-from taskflow.web.waiting import WaitingRoom
+from taskflow.web.tasks.waiting import WaitingRoom
 from tests.web.conftest import Engine
 
 Hold = Callable[..., threading.Thread]

@@ -10,7 +10,7 @@ import pytest
 from flask import g
 from flask.testing import FlaskClient
 
-from taskflow.web import auth
+from taskflow.web.access import auth
 from taskflow.web.models.workers import Worker, WorkerChanged, Workers
 from tests.web.conftest import Engine
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.store.events import TASK_EVENTS
-from taskflow.web.encoding import encode
+from taskflow.web.http.encoding import encode
 
 RESET = "stream.reset"
 TEXT_FRAME = 0x81  # the whole of a text, RFC 6455 section 5.2

@@ -16,7 +16,7 @@ from taskflow.web.events.link import Link
 from taskflow.web.events.ring import Ring
 from taskflow.web.events.selection import Selection
 from taskflow.web.events.stream import Stream
-from taskflow.web.problems import Problem
+from taskflow.web.http.problems import Problem
 
 LINGER_SECONDS = 30.0
 """How long events are still received for clients that may come back."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskflow.store.events import NAMES
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.events.event import Event, Parcel
-from taskflow.web.redaction import Redaction
 
 EVERYTHING = frozenset(NAMES)
 MAX_PATTERN = 100

@@ -10,9 +10,9 @@ from sqlalchemy import Double, LargeBinary, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from taskflow.store.api_keys import digest
+from taskflow.web.access.keys import ApiKey, KeyRing
+from taskflow.web.access.principal import Principal
 from taskflow.web.database import Database
-from taskflow.web.keys import ApiKey, KeyRing
-from taskflow.web.principal import Principal
 
 SECONDS = 60.0
 PARAMETER = "ticket"

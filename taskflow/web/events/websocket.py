@@ -23,7 +23,7 @@ from websockets.server import ServerProtocol
 from taskflow.web.events import sockets
 from taskflow.web.events.clock import PING_SECONDS, StreamClock
 from taskflow.web.events.stream import Stream
-from taskflow.web.problems import Problem
+from taskflow.web.http.problems import Problem
 
 MAX_MESSAGE_BYTES = 16 * 1024
 MAX_MESSAGES, MESSAGES_SECONDS = 60, 10.0

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from taskflow.errors import FieldProblem
-from taskflow.web import bodies
+from taskflow.web.access.principal import Principal
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.events.event import Event
 from taskflow.web.events.selection import EVERYTHING, Selection, UnknownEvent, names_of
 from taskflow.web.events.stream import Stream
+from taskflow.web.http import bodies
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.events import EventsQuery, Wish
-from taskflow.web.principal import Principal
-from taskflow.web.problems import Problem
-from taskflow.web.redaction import Redaction
 
 
 def selection_of(query: EventsQuery, whose: Principal, redaction: Redaction | None) -> Selection:

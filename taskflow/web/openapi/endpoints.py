@@ -11,8 +11,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
+from taskflow.web.http.operation import Operation, operation_of
 from taskflow.web.openapi.tags import family_of, place, tag_of
-from taskflow.web.operation import Operation, operation_of
 
 ARGUMENT = re.compile(r"<(?:\w+(?:\([^>]*\))?:)?(\w+)>")
 # These two belong to HTTP, not to an operation: Flask answers them by itself.

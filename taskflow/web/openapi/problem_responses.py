@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.openapi.codes import codes_of
 from taskflow.web.openapi.endpoints import Endpoint
 from taskflow.web.openapi.headers import ALWAYS, references
 from taskflow.web.openapi.schemas import Schema
-from taskflow.web.problems import CONTENT_TYPE, KINDS
 
 FURTHER_HEADERS = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 

@@ -8,17 +8,19 @@ from sqlalchemy import select
 from taskflow.errors import WrongState
 from taskflow.schema import queues
 from taskflow.tasks.task import Priority
-from taskflow.web import dead_letters, params, queue_rows, statistics
-from taskflow.web.auth import principal
-from taskflow.web.encoding import answer
-from taskflow.web.list_figures import list_figures
+from taskflow.web.access.auth import principal
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.admin import AdminQueues, PriorityPurged, TaskRequeued
 from taskflow.web.models.dead_letters import Cleared
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
-from taskflow.web.purging import purge
+from taskflow.web.queues import dead_letters, queue_rows
+from taskflow.web.queues.purging import purge
+from taskflow.web.reporting import statistics
 from taskflow.web.services import services
-from taskflow.web.task_rows import read_row
+from taskflow.web.tasks.list_figures import list_figures
+from taskflow.web.tasks.task_rows import read_row
 
 MOUNTS = {"admin": "/admin"}
 FIGURES = ("queues", "scheduled_count", "dlq_size", "totals")

@@ -8,11 +8,11 @@ from flask import Blueprint, Response
 from sqlalchemy import Select, select
 
 from taskflow.schema import audit_log
-from taskflow.web.auth import require_every_queue
-from taskflow.web.encoding import utc
-from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.access.auth import require_every_queue
+from taskflow.web.http.encoding import utc
+from taskflow.web.http.lists import cursor_after, page, place_of
+from taskflow.web.http.operation import operation
 from taskflow.web.models.audit import AuditEntries, AuditQuery
-from taskflow.web.operation import operation
 from taskflow.web.services import services
 
 blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit")

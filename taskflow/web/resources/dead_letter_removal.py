@@ -5,11 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from taskflow.errors import FieldProblem
-from taskflow.web import dead_letters
-from taskflow.web.encoding import answer
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.dead_letters import Cleared, ClearQuery
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
+from taskflow.web.queues import dead_letters
 
 blueprint = Blueprint("dead_letter_removal", __name__)
 

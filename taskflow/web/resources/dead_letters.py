@@ -11,10 +11,12 @@ from sqlalchemy import BigInteger, bindparam, text
 
 from taskflow.errors import WrongState
 from taskflow.schema import Time
-from taskflow.web import dead_letters, params, statistics
-from taskflow.web.dead_letters import NO_FINGERPRINT, Selection
-from taskflow.web.encoding import answer, utc
-from taskflow.web.lists import cursor_after, page, place_of, unreadable
+from taskflow.web.access.redaction import Redaction
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer, utc
+from taskflow.web.http.lists import cursor_after, page, place_of, unreadable
+from taskflow.web.http.operation import operation
+from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.dead_letters import (
     DeadLetterQuery,
     DeadLetters,
@@ -23,12 +25,12 @@ from taskflow.web.models.dead_letters import (
     Retried,
     RetryDeadLetters,
 )
-from taskflow.web.operation import operation
-from taskflow.web.payload_size import check_payload_size
-from taskflow.web.redaction import Redaction
-from taskflow.web.representation import task_body
+from taskflow.web.queues import dead_letters
+from taskflow.web.queues.dead_letters import NO_FINGERPRINT, Selection
+from taskflow.web.reporting import statistics
 from taskflow.web.services import redaction_for_caller, services
-from taskflow.web.task_rows import read_row
+from taskflow.web.tasks.representation import task_body
+from taskflow.web.tasks.task_rows import read_row
 
 # Name of the blueprint → prefix.
 MOUNTS = {"dead_letters": "/api/v1/dlq", "admin_dead_letters": "/admin/dlq"}

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from taskflow.errors import TaskflowError
-from taskflow.web.auth import principal, require_queue
-from taskflow.web.encoding import answer, utc
+from taskflow.web.access.auth import principal, require_queue
 from taskflow.web.events import sse, websocket
 from taskflow.web.events.clock import StreamClock
 from taskflow.web.events.selection import Selection
 from taskflow.web.events.stream import Stream
 from taskflow.web.events.wishes import Wishes, selection_of
+from taskflow.web.http.encoding import answer, utc
+from taskflow.web.http.operation import operation
 from taskflow.web.models.events import EventsQuery, Ticket
-from taskflow.web.operation import operation
 from taskflow.web.services import redaction_for_caller, services
 
 ERRORS = ("queue_not_allowed", "too_many_streams")

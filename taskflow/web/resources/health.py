@@ -10,10 +10,10 @@ from flask import Blueprint, Response
 from sqlalchemy import text
 
 from taskflow.errors import TaskflowError
-from taskflow.web.encoding import answer
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import RETRY_AFTER_SECONDS
 from taskflow.web.models.health import Health, Status
-from taskflow.web.operation import operation
-from taskflow.web.problems import RETRY_AFTER_SECONDS
 from taskflow.web.services import services
 
 PING = text("SELECT 1")

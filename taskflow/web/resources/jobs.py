@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from taskflow.web import params
-from taskflow.web.encoding import answer
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
 from taskflow.web.models.task_changes import JobDeleted
 from taskflow.web.models.task_lists import JobList, TaskListQuery
-from taskflow.web.operation import operation
 from taskflow.web.resources.task_lists import listed
 from taskflow.web.resources.task_removal import remove
 

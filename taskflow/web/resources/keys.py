@@ -11,15 +11,16 @@ from sqlalchemy import BigInteger, bindparam, func, insert, select, update
 
 from taskflow.schema import api_keys
 from taskflow.store.api_keys import new_key
-from taskflow.web import audit, params
-from taskflow.web.auth import require_every_queue
-from taskflow.web.encoding import answer, utc
-from taskflow.web.idempotency import keep_instead
-from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.access import audit
+from taskflow.web.access.auth import require_every_queue
+from taskflow.web.access.idempotency import keep_instead
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer, utc
+from taskflow.web.http.lists import cursor_after, page, place_of
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.base import Page
 from taskflow.web.models.keys import Key, KeyBody, KeyRevoked, Keys, NewKey
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
 from taskflow.web.services import services
 
 SHOWN = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from taskflow.web.http_metrics import exposition
-from taskflow.web.operation import operation
+from taskflow.web.http.operation import operation
+from taskflow.web.reporting.http_metrics import exposition
 from taskflow.web.services import services
 
 blueprint = Blueprint("metrics", __name__)

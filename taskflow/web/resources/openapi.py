@@ -9,9 +9,9 @@ import flask_swagger_ui
 from flask import Blueprint, Response, abort, current_app, request, send_file
 
 from taskflow.web import openapi
-from taskflow.web.encoding import encode
+from taskflow.web.http.encoding import encode
+from taskflow.web.http.operation import operation
 from taskflow.web.models.openapi import OpenApi
-from taskflow.web.operation import operation
 
 PAGE = files(openapi) / "page"
 # Swagger UI as its package has it: the page is complete without any other host.

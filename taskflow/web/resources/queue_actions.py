@@ -6,13 +6,15 @@ from flask import Blueprint, Response
 from sqlalchemy import update
 
 from taskflow.schema import queues
-from taskflow.web import audit, queue_rows, statistics
-from taskflow.web.conditional import expected_version
-from taskflow.web.encoding import answer
+from taskflow.web.access import audit
+from taskflow.web.http.conditional import expected_version
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
 from taskflow.web.models.queues import QueueChanged, QueuePurged
 from taskflow.web.models.statistics import QueueStatistics
-from taskflow.web.operation import operation
-from taskflow.web.purging import purge as cancel_waiting
+from taskflow.web.queues import queue_rows
+from taskflow.web.queues.purging import purge as cancel_waiting
+from taskflow.web.reporting import statistics
 
 MOUNTS = {"queue_actions": "/api/v1/queues"}
 

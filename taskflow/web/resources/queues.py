@@ -21,11 +21,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from taskflow.errors import FieldProblem
 from taskflow.schema import queues, tasks_live
-from taskflow.web import audit, bodies, queue_rows
-from taskflow.web.auth import require_queue
-from taskflow.web.conditional import expected_version, precondition_failed, tagged
-from taskflow.web.encoding import answer
-from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.access import audit
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http import bodies
+from taskflow.web.http.conditional import expected_version, precondition_failed, tagged
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.lists import cursor_after, page, place_of
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.queues import (
     DeleteQueueQuery,
     MergePatch,
@@ -38,9 +41,8 @@ from taskflow.web.models.queues import (
     QueueSettings,
     QueuesQuery,
 )
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
-from taskflow.web.purging import purge as cancel_waiting
+from taskflow.web.queues import queue_rows
+from taskflow.web.queues.purging import purge as cancel_waiting
 from taskflow.web.services import services
 
 MOUNTS = {"queues": "/api/v1/queues"}

@@ -12,11 +12,14 @@ from sqlalchemy.dialects.postgresql import insert
 from taskflow.errors import FieldProblem, InvalidSchedule, InvalidTask
 from taskflow.schedules import Timing
 from taskflow.schema import schedules
-from taskflow.web import audit, bodies, schedule_rows
-from taskflow.web.auth import require_queue
-from taskflow.web.conditional import expected_version, precondition_failed, tagged
-from taskflow.web.encoding import answer, encode
-from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.access import audit
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http import bodies
+from taskflow.web.http.conditional import expected_version, precondition_failed, tagged
+from taskflow.web.http.encoding import answer, encode
+from taskflow.web.http.lists import cursor_after, page, place_of
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.schedules import (
     ChangedSchedule,
     MergePatch,
@@ -30,10 +33,9 @@ from taskflow.web.models.schedules import (
     SchedulesQuery,
 )
 from taskflow.web.models.tasks import CreatedTask
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
-from taskflow.web.representation import task_body
+from taskflow.web.queues import schedule_rows
 from taskflow.web.services import redaction_for_caller, services
+from taskflow.web.tasks.representation import task_body
 
 MOUNTS = {"schedules": "/api/v1/schedules"}
 TRIES = 20

@@ -8,11 +8,12 @@ from flask import Blueprint, Response
 from sqlalchemy import func, select
 
 from taskflow.schema import queues, schedules
-from taskflow.web import queue_rows, statistics
-from taskflow.web.auth import principal
-from taskflow.web.encoding import answer
+from taskflow.web.access.auth import principal
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
 from taskflow.web.models.statistics import Metrics, Statistics
-from taskflow.web.operation import operation
+from taskflow.web.queues import queue_rows
+from taskflow.web.reporting import statistics
 from taskflow.web.services import services
 
 MOUNTS = {"statistics": "/api/v1"}

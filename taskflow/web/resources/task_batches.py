@@ -7,14 +7,14 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from taskflow.web import batches
-from taskflow.web.auth import require_queue
-from taskflow.web.batches import Action, Batch
-from taskflow.web.encoding import answer
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.task_changes import BatchBody, BatchDone, BatchRetryBody
-from taskflow.web.operation import operation
-from taskflow.web.payload_size import check_payload_size
 from taskflow.web.services import services
+from taskflow.web.tasks import batches
+from taskflow.web.tasks.batches import Action, Batch
 
 MOUNTS = {"task_batches": "/api/v1/tasks/batch", "job_batches": "/api/v1/jobs/batch"}
 ERRORS = ("invalid_filter", "filter_too_broad")

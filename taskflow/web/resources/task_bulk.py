@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from taskflow.web import bulk
-from taskflow.web.encoding import answer
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.bulk import BulkBody, BulkCreated, BulkPartial, BulkQuery
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
+from taskflow.web.tasks import bulk
 
 MOUNTS = {"task_bulk": "/api/v1/tasks", "job_bulk": "/api/v1/jobs"}
 

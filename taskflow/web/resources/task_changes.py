@@ -11,16 +11,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 from taskflow.errors import TaskNotFound, WrongState
 from taskflow.tasks.task import FINISHED_STATES
 from taskflow.tasks.waiting_reason import WaitingFacts, waiting_reason
-from taskflow.web import audit, params
-from taskflow.web.auth import require_queue
-from taskflow.web.conditional import expected_version, precondition_failed
-from taskflow.web.encoding import answer, utc
+from taskflow.web.access import audit
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http import params
+from taskflow.web.http.conditional import expected_version, precondition_failed
+from taskflow.web.http.encoding import answer, utc
+from taskflow.web.http.operation import operation
+from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.task_changes import PatchBody, Why
 from taskflow.web.models.tasks import RetryBody, Task
-from taskflow.web.operation import operation
-from taskflow.web.payload_size import check_payload_size
 from taskflow.web.services import services
-from taskflow.web.task_rows import ID, check_visible, read_row, task_answer
+from taskflow.web.tasks.task_rows import ID, check_visible, read_row, task_answer
 
 MOUNTS = {"task_changes": "/api/v1/tasks", "job_changes": "/api/v1/jobs"}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from taskflow.web import filtering
-from taskflow.web.list_figures import list_figures
-from taskflow.web.lists import page
+from taskflow.web.http.lists import page
+from taskflow.web.http.operation import operation
 from taskflow.web.models.task_lists import TaskList, TaskListQuery
-from taskflow.web.operation import operation
-from taskflow.web.representation import task_body
 from taskflow.web.services import redaction_for_caller, services
-from taskflow.web.task_pages import read_page, total
+from taskflow.web.tasks import filtering
+from taskflow.web.tasks.list_figures import list_figures
+from taskflow.web.tasks.representation import task_body
+from taskflow.web.tasks.task_pages import read_page, total
 
 blueprint = Blueprint("task_lists", __name__, url_prefix="/api/v1/tasks")
 

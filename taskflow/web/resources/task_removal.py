@@ -6,14 +6,15 @@ from flask import Blueprint, Response
 from sqlalchemy import Boolean, bindparam, func, select
 
 from taskflow.errors import TaskNotFound
-from taskflow.web import audit, params
-from taskflow.web.encoding import answer
+from taskflow.web.access import audit
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
 from taskflow.web.models.task_changes import CancelledOrRemoved, DeleteQuery
 from taskflow.web.models.tasks import Task
-from taskflow.web.operation import operation
 from taskflow.web.resources.task_changes import cancelled
 from taskflow.web.services import services
-from taskflow.web.task_rows import ID, check_visible
+from taskflow.web.tasks.task_rows import ID, check_visible
 
 REMOVE = select(func.taskflow.remove_task(ID, bindparam("waiting", type_=Boolean)))
 

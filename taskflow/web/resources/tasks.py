@@ -7,16 +7,16 @@ from sqlalchemy import func, select, text
 
 from taskflow.schema import task_executions
 from taskflow.tasks.task import FINISHED_STATES
-from taskflow.web import params
-from taskflow.web.auth import require_queue
-from taskflow.web.creation import enqueue
-from taskflow.web.encoding import answer
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer
+from taskflow.web.http.operation import operation
+from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.tasks import CreatedTask, Executions, Task, TaskBody, TaskQuery
-from taskflow.web.operation import operation
-from taskflow.web.payload_size import check_payload_size
-from taskflow.web.representation import execution_body, task_body
 from taskflow.web.services import redaction_for_caller, services
-from taskflow.web.task_rows import ID, check_visible, columns_of, read_row, task_answer
+from taskflow.web.tasks.creation import enqueue
+from taskflow.web.tasks.representation import execution_body, task_body
+from taskflow.web.tasks.task_rows import ID, check_visible, columns_of, read_row, task_answer
 
 # Name of the blueprint → prefix.
 MOUNTS = {"tasks": "/api/v1/tasks", "jobs": "/api/v1/jobs"}

@@ -9,14 +9,15 @@ from flask import Blueprint, Response
 from sqlalchemy import BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from taskflow.web import audit, params
-from taskflow.web.auth import principal
-from taskflow.web.encoding import answer, utc
-from taskflow.web.lists import cursor_after, page, place_of
+from taskflow.web.access import audit
+from taskflow.web.access.auth import principal
+from taskflow.web.http import params
+from taskflow.web.http.encoding import answer, utc
+from taskflow.web.http.lists import cursor_after, page, place_of
+from taskflow.web.http.operation import operation
+from taskflow.web.http.problems import Problem
 from taskflow.web.models.base import Page
 from taskflow.web.models.workers import Worker, WorkerChanged, Workers
-from taskflow.web.operation import operation
-from taskflow.web.problems import Problem
 from taskflow.web.services import services
 
 # Name of the blueprint → prefix.

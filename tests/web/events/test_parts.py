@@ -10,6 +10,7 @@ import pytest
 
 from taskflow.store import events
 from taskflow.store.connection import connect
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.events.event import Event, Parcel
 from taskflow.web.events.order import SubmittedFirst
 from taskflow.web.events.ring import Ring
@@ -17,7 +18,6 @@ from taskflow.web.events.selection import EVERYTHING, Selection, UnknownEvent, n
 from taskflow.web.events.stream import MAX_EVENTS, Stream
 from taskflow.web.events.watcher import MAX_FOUND, Watcher
 from taskflow.web.events.workers import WorkerBook
-from taskflow.web.redaction import Redaction
 
 
 def task_event(number: int = 1, name: str = "task.completed", queue: str = "default", **data: Any) -> Event:

@@ -1,0 +1,82 @@
+"""A queue that is full takes no more: 503 before anything is inserted, by a depth that is at most a second old.
+
+No request counts. One statement a second reads the depths of all queues that could be full at all, and between two
+readings each process adds what it has let in itself. So a limit is overshot by no more than what other producers
+(processes, SQL) put in within a second. When by that sum a queue would be full it is read again at once, since workers
+take out meanwhile; but reading may take a twentieth of the time, not more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from taskflow.web.database import Database
+from taskflow.web.http.problems import Problem
+from taskflow.web.reporting.fresh import Fresh
+
+REFRESH_SECONDS, MAX_AGE_SECONDS = 0.5, 1.0
+AGAIN_SECONDS, REST_FACTOR = 0.02, 20.0
+SELECT_DEPTHS = text("SELECT queue, max_depth, depth FROM taskflow.queue_depths()")
+
+
+@dataclass(slots=True)
+class Level:
+    """How full a queue was at the last reading, and what this process has let in since."""
+
+    limit: int
+    depth: int
+    let_in: int = 0
+
+
+@dataclass(slots=True)
+class Levels:
+    """One reading: the queues that could be full. `seconds`: what it took."""
+
+    queues: dict[str, Level]
+    seconds: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def admit(self, queue: str, tasks: int) -> bool:
+        """Whether so many more fit in; they are counted then."""
+        level = self.queues.get(queue)
+        if level is None:
+            return True
+        with self.lock:
+            if level.depth + level.let_in + tasks > level.limit:
+                return False
+            level.let_in += tasks
+            return True
+
+
+class Backpressure:
+    """Knows the queues that are full."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._levels = Fresh(self._read, refresh_after=REFRESH_SECONDS, max_age=MAX_AGE_SECONDS)
+
+    def admit(self, queue: str | None, tasks: int = 1) -> None:
+        """To be called before tasks are created; None is the default queue. Raises `Problem` 503 unless they fit in."""
+        name = queue or "default"
+        levels = self._levels.get()
+        if levels.admit(name, tasks):
+            return
+        patience = min(MAX_AGE_SECONDS, max(AGAIN_SECONDS, REST_FACTOR * levels.seconds))
+        levels = self._levels.get_newer_than(patience, patience)
+        if not levels.admit(name, tasks):
+            level = levels.queues[name]
+            raise Problem(
+                "queue_full",
+                f"In the queue {name!r} {level.depth:,} tasks wait, and at most {level.limit:,} are allowed. Try again"
+                " when workers have taken some, or raise its max_depth.",
+            )
+
+    def _read(self) -> Levels:
+        started = time.monotonic()
+        rows = self._database.fetch(SELECT_DEPTHS)
+        queues = {row.queue: Level(row.max_depth, row.depth) for row in rows}
+        return Levels(queues, time.monotonic() - started)

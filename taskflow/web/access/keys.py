@@ -1,0 +1,133 @@
+"""The API keys as requests need them: all of them in memory, read anew every half second while there are requests.
+
+So a guess costs the database nothing, a request with a key neither, and a key that is revoked opens nothing a second
+later. It is meant for up to some thousands of keys.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import LargeBinary, Row, Text, bindparam, func, or_, select, text, update
+
+from taskflow.schema import api_keys
+from taskflow.store.api_keys import digest
+from taskflow.web.access.principal import Principal
+from taskflow.web.database import Database
+from taskflow.web.reporting.fresh import Fresh
+
+REFRESH_SECONDS, MAX_AGE_SECONDS = 0.5, 0.9
+USED_AGAIN_SECONDS = 60.0
+FIRST_NAME = "admin"
+SHORTEST_GOOD_KEY = 16
+
+SELECT_LIVE = select(
+    api_keys.c.id, api_keys.c.hash, api_keys.c.name, api_keys.c.scopes, api_keys.c.queues, api_keys.c.from_environment
+).where(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()))
+USED = (
+    update(api_keys)
+    .where(
+        api_keys.c.id == bindparam("key_id"),
+        or_(
+            api_keys.c.last_used_at.is_(None),
+            api_keys.c.last_used_at < func.now() - text("interval '30 seconds'"),  # another process has said so
+        ),
+    )
+    .values(last_used_at=func.now())
+)
+# The key of the environment becomes a row like any other. Where the row exists it stays what it is, revoked too;
+# another value of the variable takes the place of the one before.
+SEED = text("""
+WITH new AS (
+    INSERT INTO taskflow.api_keys (name, prefix, hash, scopes, from_environment)
+    VALUES (:name, :prefix, :hash, '{admin}', true) ON CONFLICT (hash) DO NOTHING RETURNING id)
+UPDATE taskflow.api_keys k SET revoked_at = now()
+FROM new WHERE k.from_environment AND k.revoked_at IS NULL AND k.id <> new.id
+""").bindparams(bindparam("hash", type_=LargeBinary), bindparam("name", type_=Text), bindparam("prefix", type_=Text))
+
+log = logging.getLogger("taskflow.web")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that is neither revoked nor expired."""
+
+    id: int
+    hash: bytes
+    principal: Principal
+
+
+class KeyRing:
+    """Finds the key that a request shows. `first_key` (TASKFLOW_ADMIN_KEY) is stored before the keys are read first."""
+
+    def __init__(self, database: Database, first_key: str) -> None:
+        self._database = database
+        self._first_key = first_key
+        self._seeded = not first_key
+        self._keys = Fresh(self._read, refresh_after=REFRESH_SECONDS, max_age=MAX_AGE_SECONDS)
+        self._lock = threading.Lock()
+        self._used: dict[int, float] = {}
+
+    def find(self, shown: bytes) -> ApiKey | None:
+        """The key, if there is one as shown. Raises `TaskflowError` where the database cannot say."""
+        hash_ = digest(shown)
+        key = self._keys.get().get(hash_)
+        # What a look-up by a digest tells by its time is of no use to who cannot choose digests; still the last word
+        # is a comparison that tells nothing.
+        if key is None or not hmac.compare_digest(key.hash, hash_):
+            return None
+        self._record_use(key.id)
+        return key
+
+    def of_client(self, client: str | None) -> ApiKey | None:
+        """The key of a principal that was seen before, if it is valid still."""
+        return next((key for key in self._keys.get().values() if key.principal.client == client), None)
+
+    def has_any(self) -> bool:
+        """Whether there is any key that would open something."""
+        return bool(self._keys.get())
+
+    def _read(self) -> dict[bytes, ApiKey]:
+        if not self._seeded:
+            self._seed()
+        rows = self._database.fetch(SELECT_LIVE)
+        keys = {bytes(row.hash): ApiKey(row.id, bytes(row.hash), _principal(row)) for row in rows}
+        if not self._seeded:
+            self._seeded = True
+            if digest(self._first_key.encode()) not in keys:
+                log.warning("admin_key_revoked", extra={"setting": "TASKFLOW_ADMIN_KEY"})
+        return keys
+
+    def _seed(self) -> None:
+        key = self._first_key
+        if len(key) < SHORTEST_GOOD_KEY:
+            log.warning("admin_key_short", extra={"setting": "TASKFLOW_ADMIN_KEY", "shorter_than": SHORTEST_GOOD_KEY})
+        # Of a key that people may have chosen less is shown than of a random one.
+        prefix = key[: min(4, len(key) // 4)]
+        self._database.call(SEED, {"name": FIRST_NAME, "prefix": prefix, "hash": digest(key.encode())})
+
+    def _record_use(self, key_id: int) -> None:
+        """Once a minute for each key and process: on the way of one request in thousands."""
+        now = time.monotonic()
+        if now - self._used.get(key_id, float("-inf")) < USED_AGAIN_SECONDS:
+            return
+        with self._lock:
+            if now - self._used.get(key_id, float("-inf")) < USED_AGAIN_SECONDS:
+                return
+            self._used[key_id] = now
+        self._database.call(USED, {"key_id": key_id})
+
+
+def _principal(row: Row[Any]) -> Principal:
+    return Principal(
+        # Names of keys are no more unique than those of people, and the audit log must tell them apart.
+        row.name if row.from_environment else f"{row.name} (key {row.id})",
+        frozenset(row.scopes),
+        None if row.queues is None else frozenset(row.queues),
+        client=f"key {row.id}",
+    )

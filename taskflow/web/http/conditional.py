@@ -1,0 +1,46 @@
+"""ETag and If-Match: who changes what somebody else has changed meanwhile is told so (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from flask import Response, request
+
+from taskflow.web.http.encoding import encode
+from taskflow.web.http.problems import Problem
+
+ETAG = re.compile(r'"([0-9]{1,10})-[0-9a-f]{12}"', re.ASCII)
+
+
+def tagged(
+    document: dict[str, Any], version: int, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """`document` as an answer with its ETag: the version, which a change names, and a digest of the body, since what
+    is shown changes with the time and with other settings, without a new version."""
+    body = encode(document)
+    response = Response(body, status, headers=headers, mimetype="application/json")
+    digest = hashlib.blake2b(body, digest_size=6).hexdigest()
+    response.set_etag(f"{version}-{digest}")
+    response.headers["Cache-Control"] = "private, no-cache"
+    if request.method in ("GET", "HEAD"):
+        response.make_conditional(request)
+    return response
+
+
+def expected_version() -> int | None:
+    """The version that `If-Match` asks for; None: any. Give it to the statement that changes the row, and raise
+    `precondition_failed()` where the row has another. Raises that `Problem` for a tag which is none of ours."""
+    given = request.headers.get("If-Match")
+    if given is None or given.strip() == "*":
+        return None
+    match = ETAG.fullmatch(given.strip())
+    if match is None:
+        raise precondition_failed()
+    return int(match[1])
+
+
+def precondition_failed() -> Problem:
+    """412: somebody was faster."""
+    return Problem("precondition_failed", "It has been changed since you read it: read it again, then change it.")

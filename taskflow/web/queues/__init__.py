@@ -1,0 +1,1 @@
+"""What the resources of queues, schedules and dead letters are made of."""

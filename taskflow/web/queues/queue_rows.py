@@ -1,0 +1,65 @@
+"""The rows of queues as the API reads and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Integer, Row, Select, Text, any_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from taskflow.schema import queues
+from taskflow.web.access.auth import principal
+from taskflow.web.http import params
+from taskflow.web.http.conditional import precondition_failed
+from taskflow.web.http.encoding import utc
+from taskflow.web.http.problems import Problem
+from taskflow.web.services import services
+
+ALLOWED = bindparam("allowed", type_=ARRAY(Text))
+NAME = bindparam("wanted", type_=Text)
+# None: whatever the version is.
+VERSION = bindparam("version", type_=Integer)
+AS_KNOWN = (queues.c.name == NAME) & (or_(VERSION.is_(None), queues.c.version == VERSION))
+CHANGED: dict[Any, Any] = {queues.c.version: queues.c.version + 1, queues.c.updated_at: func.now()}
+READ = select(queues).where(queues.c.name == NAME)
+ADOPT = select(func.taskflow.adopt_queues())
+
+
+def visible(statement: Select[Any]) -> tuple[Select[Any], dict[str, Any]]:
+    """A statement about `queues` for whoever asks, and its parameter: those that they may see."""
+    allowed = principal().queues
+    return (
+        statement.where(or_(ALLOWED.is_(None), queues.c.name == any_(ALLOWED))),
+        {"allowed": None if allowed is None else sorted(allowed)},
+    )
+
+
+def adopt() -> None:
+    """Create the queues of which there are tasks and no rows yet: any producer may name a new one."""
+    services().database.call(ADOPT, {})
+
+
+def read(name: str) -> Row[Any]:
+    """The row of a queue. Raises `Problem` 404 if there is none that the caller may see."""
+    if principal().sees(name) and "\x00" not in name:
+        for is_last in (False, True):
+            rows = services().database.fetch(READ, {"wanted": name})
+            if rows:
+                return rows[0]
+            if not is_last:
+                adopt()
+    raise Problem("queue_not_found", f"There is no queue {params.shown(name)}.")
+
+
+def not_changed(name: str) -> Problem:
+    """Why a change of a queue has found no row: it is not there, which is raised, or not as the client knows it."""
+    read(name)
+    return precondition_failed()
+
+
+def body(row: Row[Any]) -> dict[str, Any]:
+    """A queue as every endpoint answers it."""
+    found: Mapping[str, Any] = row._asdict()
+    times = {name: utc(found[name]) for name in ("created_at", "updated_at")}
+    return {**found, **times}

@@ -1,0 +1,1 @@
+"""Figures: for lists and statistics, and for Prometheus."""

@@ -1,0 +1,1 @@
+"""What the resources of tasks are made of."""

@@ -1,0 +1,239 @@
+"""Many tasks in one request: read one by one, checked as each alone would be, and stored in few statements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from flask import request
+from sqlalchemy import Connection
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from taskflow.errors import FieldProblem, InvalidTask, WrongState
+from taskflow.web.access.auth import require_queue
+from taskflow.web.http import bodies
+from taskflow.web.http.encoding import encode
+from taskflow.web.http.payload_size import check_encoded_size
+from taskflow.web.http.problems import Problem, problem_of
+from taskflow.web.models.tasks import TaskBody
+from taskflow.web.services import services
+
+MAX_TASKS = 10_000
+MAX_BYTES = 32 * 1024 * 1024
+MAX_LINE_BYTES = 2 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+# One statement holds so much: what PostgreSQL keeps in memory for it, and how long it holds its locks.
+STATEMENT_TASKS, STATEMENT_BYTES = 1_000, 4 * 1024 * 1024
+ENQUEUE_MANY = "SELECT index, id, created, state FROM taskflow.enqueue_many(CAST(%s AS jsonb))"
+
+Stored = tuple[int, bool, str]
+"""(id, created, state)"""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a request asks for: `rows` are those that are right, as `taskflow.enqueue_many` takes them, by index."""
+
+    rows: dict[int, bytes] = field(default_factory=dict)
+    wrong: dict[int, Problem] = field(default_factory=dict)
+    queues: Counter[str] = field(default_factory=Counter)
+    ordered: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+def read() -> Batch:
+    """The tasks of the request under way. Raises `Problem` for a body that is no list of tasks, or is too long."""
+    batch = Batch()
+    checks = _Checks()
+    for index, (value, looked_through) in enumerate(_values()):
+        if index >= MAX_TASKS:
+            raise _too_many()
+        try:
+            _add(batch, checks, index, value, looked_through=looked_through)
+        except Problem as problem:
+            batch.wrong[index] = _at(problem, index)
+    return batch
+
+
+def refuse_wrong(batch: Batch) -> None:
+    """Raises the first `Problem` of a batch of which all is to be right, with what else is wrong."""
+    if not batch.wrong:
+        return
+    first, *others = batch.wrong.values()
+    problems = [*first.problems, *(problem for other in others for problem in other.problems)]
+    raise Problem(first.code, first.detail, problems=problems[: bodies.MAX_PROBLEMS], **first.more)
+
+
+def prepare(batch: Batch) -> None:
+    """Make sure that the queues exist. Raises `Problem` 503 where one is full."""
+    shared = services()
+    for queue, count in batch.queues.items():
+        shared.backpressure.admit(queue, count)
+    for queue in batch.queues:
+        shared.queues.ensure(None if queue == "default" else queue)
+
+
+def store(batch: Batch) -> dict[int, Stored]:
+    """Store all of them, or none. Raises the error of taskflow that the database's is."""
+    with services().database.transaction() as connection:
+        return _insert(connection, batch, _in_order(batch))
+
+
+def store_what_can(batch: Batch) -> dict[int, Stored]:
+    """Store those that the database takes; it adds the others to `batch.wrong`."""
+    stored: dict[int, Stored] = {}
+    todo = [_in_order(batch)]
+    while todo:
+        part = todo.pop()
+        if not part:
+            continue
+        try:
+            with services().database.transaction() as connection:
+                stored |= _insert(connection, batch, part)
+        except (InvalidTask, WrongState) as error:
+            if len(part) == 1:
+                batch.wrong[part[0]] = _at(problem_of(error), part[0])
+            else:
+                todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+    return stored
+
+
+class _Checks:
+    """What each task is checked by: looked up once a request, since it is done ten thousand times."""
+
+    def __init__(self) -> None:
+        shared = services()
+        self.types = shared.types
+        self.largest = shared.settings.max_payload_bytes
+        self._allowed: set[str] = set()
+
+    def queue(self, name: str) -> None:
+        """Raises `Problem` where the key may not put anything into it."""
+        if name not in self._allowed:
+            require_queue(name)
+            self._allowed.add(name)
+
+
+def _values() -> Iterator[tuple[Any, bool]]:
+    """The tasks as they came, and whether each was looked through for what PostgreSQL cannot store."""
+    if request.mimetype in LINES:
+        for line in _lines():
+            yield bodies.parse(line), True
+        return
+    raw = request.get_data(cache=False)
+    if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
+        raise RequestEntityTooLarge
+    if raw.strip() and not request.is_json:
+        raise Problem(
+            "unsupported_media_type", "Send JSON as application/json, or a task a line as application/x-ndjson."
+        )
+    value = bodies.decode(raw) if raw.strip() else {}
+    tasks = value.get("tasks") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(tasks, list) or len(value) > 1:
+        problem = FieldProblem("/tasks", "required", "must be a list of tasks, and the only field of the body")
+        raise Problem("invalid_request", f"/tasks: {problem.detail}", problems=[problem])
+    if len(tasks) > MAX_TASKS:
+        raise _too_many()
+    no_escapes = b"\\u" not in raw
+    for task in tasks:
+        yield task, no_escapes and _is_flat(task)
+
+
+def _is_flat(task: Any) -> bool:
+    """Whether it is seen at once that it is not nested too deeply: the fields of the usual payload hold no others."""
+    if not isinstance(task, dict):
+        return False
+    for value in task.values():
+        if isinstance(value, dict):
+            if any(isinstance(inner, dict | list) for inner in value.values()):
+                return False
+        elif isinstance(value, list):
+            return False
+    return True
+
+
+def _lines() -> Iterator[bytes]:
+    """The lines of the body, read as they come; empty ones are passed over."""
+    length = 0
+    rest = b""
+    while chunk := request.stream.read(CHUNK_BYTES):
+        length += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        if length > MAX_BYTES or len(rest) > MAX_LINE_BYTES:
+            raise RequestEntityTooLarge
+        yield from (line for line in lines if line.strip())
+    if rest.strip():
+        yield rest
+
+
+def _add(batch: Batch, checks: _Checks, index: int, value: Any, *, looked_through: bool) -> None:
+    if not looked_through:
+        bodies.inspect(value)
+    body = bodies.validate(TaskBody, value)
+    queue = body.queue or "default"
+    checks.queue(queue)
+    payload = encode(body.payload)
+    if len(payload) > checks.largest:
+        check_encoded_size(len(payload))
+    checks.types.check(body.type, body.payload)
+    batch.rows[index] = orjson.dumps(_row(body, payload))
+    batch.queues[queue] += 1
+    # Two that store the same keys take them in one order, or they would wait for each other.
+    batch.ordered.append((body.type, body.unique_key, index) if body.unique_key else ("", "", index))
+
+
+def _row(body: TaskBody, payload: bytes) -> dict[str, Any]:
+    row = body.options()
+    if "metadata" in row:
+        row["metadata"] = orjson.Fragment(encode(row["metadata"]))
+    row["type"] = body.type
+    row["payload"] = orjson.Fragment(payload)
+    for name, value in (("queue", body.queue), ("priority", body.priority), ("unique_key", body.unique_key)):
+        if value is not None:
+            row[name] = value
+    if body.run_at is not None:
+        row["run_at"] = body.run_at
+    return row
+
+
+def _in_order(batch: Batch) -> list[int]:
+    return [index for _, _, index in sorted(batch.ordered)]
+
+
+def _insert(connection: Connection, batch: Batch, indexes: Sequence[int]) -> dict[int, Stored]:
+    stored: dict[int, Stored] = {}
+    for part in _statements(batch, indexes):
+        text = (b"[" + b",".join(batch.rows[index] for index in part) + b"]").decode()
+        for place, task_id, created, state in connection.exec_driver_sql(ENQUEUE_MANY, (text,)):
+            stored[part[place]] = (task_id, created, state)
+    return stored
+
+
+def _statements(batch: Batch, indexes: Sequence[int]) -> Iterator[list[int]]:
+    part: list[int] = []
+    size = 0
+    for index in indexes:
+        row = len(batch.rows[index])
+        if part and (len(part) >= STATEMENT_TASKS or size + row > STATEMENT_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(index)
+        size += row
+    if part:
+        yield part
+
+
+def _at(problem: Problem, index: int) -> Problem:
+    """The problem of a task as one of the request."""
+    problems = [FieldProblem(f"/tasks/{index}{found.pointer}", found.code, found.detail) for found in problem.problems]
+    if not problems:
+        problems = [FieldProblem(f"/tasks/{index}", problem.code, problem.detail)]
+    return Problem(problem.code, f"Task {index}: {problem.detail}", problems=problems, **problem.more)
+
+
+def _too_many() -> Problem:
+    detail = f"has more than {MAX_TASKS:,} tasks: send them in several requests"
+    return Problem("invalid_request", f"/tasks {detail}", problems=[FieldProblem("/tasks", "too_long", detail)])
