@@ -85,6 +85,14 @@ def test_migrations_of_several_databases_of_a_server_do_not_fight_over_the_roles
         assert not pending(server.dsn(name))
 
 
+@pytest.fixture
+def dsn(dsn):
+    """As `migrate` leaves a database, with a month of days; most tests have fewer."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SELECT taskflow.ensure_days(31)")
+    return dsn
+
+
 def dump(bin_dir: Path, dsn: str) -> str:
     command = [bin_dir / "pg_dump", "--schema-only", "--schema=taskflow", dsn]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

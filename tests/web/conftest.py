@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 from taskflow.settings import load
 from taskflow.web import create_app
@@ -17,6 +18,24 @@ from taskflow.web.services import EXTENSION
 from tests.web.answers import CheckingClient
 
 ADMIN_KEY = "admin-key-of-the-tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_are_compiled_once() -> Iterator[None]:
+    """Hundreds of applications have the same routes, and compiling them is most of what making one takes. What is
+    compiled depends on nothing but the rule: it gets the rule's converters when it is called."""
+    compile_builder = Rule._compile_builder
+    compiled: dict[tuple[str, str, bool], Any] = {}
+
+    def remembered(self: Rule, append_unknown: bool = True) -> Any:
+        key = (self.rule, repr(self.defaults), append_unknown)
+        if key not in compiled:
+            compiled[key] = compile_builder(self, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", remembered)
+        yield
 
 
 @pytest.fixture
