@@ -11,7 +11,7 @@ BEGIN
     -- A server whose machine has died is not noticed for hours, and its transaction would hold the key as long.
     PERFORM set_config('idle_in_transaction_session_timeout', '60s', true);
     -- Not the row alone: who inserts the same one would wait for the first to end, and shall be told at once.
-    IF NOT pg_try_advisory_xact_lock(hashtextextended(p_scope || E'\n' || p_key, 7_419_362)) THEN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended(p_scope || E'\n' || p_key, 7419362)) THEN
         RETURN QUERY SELECT 'busy', NULL::bytea, NULL::integer, NULL::jsonb, NULL::bytea;
         RETURN;
     END IF;

@@ -185,6 +185,7 @@ def test_a_second_migration_waits_for_the_first_and_finds_nothing_to_do(dsn, con
 
 @pytest.mark.usefixtures("change")
 def test_a_migration_that_loses_its_lock_stops_before_the_next_step(dsn, connection, until, background):
+    connection.execute("SELECT taskflow.ensure_days(31)")
     last_day, exists = connection.execute(
         "SELECT day, format('SELECT to_regclass(%L) IS NOT NULL', day)"
         " FROM to_char((now() AT TIME ZONE 'UTC')::date + 31, '\"taskflow.tasks_ended_\"YYYYMMDD') AS day"
