@@ -73,6 +73,8 @@ def test_a_running_task_can_be_cancelled(connection, dsn, gate, start_worker, wa
     worker = start_worker(dsn, "--concurrency", "1")
     [task] = enqueue(connection, kind, {**gate.payload, "seconds": 60})
     wait_until(lambda: worker.children() if kind == "spin_apart" else gate.arrivals())
+    state = "SELECT state FROM taskflow.tasks WHERE id = %s"  # a process may be there before the task is claimed
+    wait_until(lambda: connection.execute(state, (task,)).fetchone() == ("running",))
     assert connection.execute("SELECT taskflow.cancel(%s)", (task,)).fetchone() == ("running",)
     wait_until(lambda: value(connection, "state", task) == "cancelled")
     if kind != "spin_apart":

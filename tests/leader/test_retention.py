@@ -116,6 +116,7 @@ def test_with_a_readers_transaction_open_retention_waits_nobody_else_does_and_it
     expired = [database.make_day(parent, days_ago(40).date()) for parent in PARENTS]
     task = database.add_task("dead_letter", days_ago(40))
     database.add_execution(task, days_ago(40))
+    database.one("SELECT taskflow.ensure_days(31)")  # a month, as migrate makes it
     worker = database.register()
     loop = retention()
     stop = threading.Event()
