@@ -77,3 +77,31 @@ def test_a_batch_reaches_its_own_queues_alone(
     assert left == [("other",)]
     states = connection.execute("SELECT state::text FROM taskflow.tasks ORDER BY id").fetchall()
     assert states == [("pending",), ("completed",), ("dead_letter",)]
+
+
+@pytest.mark.parametrize("on_conflict", ["skip", "replace"])
+def test_a_unique_key_of_another_queue_neither_shows_nor_changes_its_task(
+    limited: FlaskClient, connection: psycopg.Connection[Any], on_conflict: str
+) -> None:
+    connection.execute(
+        "INSERT INTO taskflow.tasks (type, queue, payload, unique_key) VALUES ('t', 'other', '{\"a\": 1}', 'u')"
+    )
+    task = {"type": "t", "queue": "mine", "unique_key": "u", "on_conflict": on_conflict, "payload": {"a": 2}}
+    free = {"type": "t", "queue": "mine"}
+    one = limited.post("/api/v1/tasks", json=task)
+    again = limited.post("/api/v1/tasks", json=task, headers={"Idempotency-Key": "k"})
+    many = limited.post("/api/v1/tasks/bulk", json={"tasks": [free, task]})
+    assert {(answer.status_code, answer.json["code"]) for answer in (one, again, many)} == {(409, "unique_conflict")}
+    partly = limited.post("/api/v1/tasks/bulk?partial=true", json={"tasks": [free, task]}).json
+    assert (partly["created"], partly["results"][1]["error"]["code"]) == (1, "unique_conflict")
+    rows = connection.execute("SELECT queue, payload FROM taskflow.tasks ORDER BY queue").fetchall()
+    assert rows == [("mine", {}), ("other", {"a": 1})]
+
+
+def test_its_own_unique_key_answers_as_for_everybody(limited: FlaskClient) -> None:
+    task = {"type": "t", "queue": "mine", "unique_key": "u", "payload": {"a": 1}}
+    first = limited.post("/api/v1/tasks", json=task).json
+    second = limited.post("/api/v1/tasks", json=task | {"on_conflict": "replace", "payload": {"a": 2}})
+    assert (second.status_code, second.json["id"], second.json["payload"]) == (200, first["id"], {"a": 2})
+    bulk = limited.post("/api/v1/tasks/bulk", json={"tasks": [task]}).json
+    assert bulk["tasks"] == [{"id": first["id"], "created": False, "state": "pending"}]

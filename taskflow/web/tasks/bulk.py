@@ -13,13 +13,14 @@ from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.errors import FieldProblem, InvalidTask, WrongState
-from taskflow.web.access.auth import require_queue
+from taskflow.web.access.auth import principal, require_queue
 from taskflow.web.http import bodies
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.payload_size import check_encoded_size
 from taskflow.web.http.problems import Problem, problem_of
 from taskflow.web.models.tasks import TaskBody
 from taskflow.web.services import services
+from taskflow.web.tasks.creation import taken_elsewhere
 
 MAX_TASKS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
@@ -28,6 +29,7 @@ CHUNK_BYTES = 256 * 1024
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 # One statement holds so much: what PostgreSQL keeps in memory for it, and how long it holds its locks.
 STATEMENT_TASKS, STATEMENT_BYTES = 1_000, 4 * 1024 * 1024
+IN_OTHER_QUEUES = "SELECT 1 FROM taskflow.tasks_live WHERE id = ANY (%s) AND queue <> ALL (%s::text[]) LIMIT 1"
 ENQUEUE_MANY = "SELECT index, id, created, state FROM taskflow.enqueue_many(CAST(%s AS jsonb))"
 
 Stored = tuple[int, bool, str]
@@ -209,7 +211,17 @@ def _insert(connection: Connection, batch: Batch, indexes: Sequence[int]) -> dic
         text = (b"[" + b",".join(batch.rows[index] for index in part) + b"]").decode()
         for place, task_id, created, state in connection.exec_driver_sql(ENQUEUE_MANY, (text,)):
             stored[part[place]] = (task_id, created, state)
+    _refuse_others(connection, stored)
     return stored
+
+
+def _refuse_others(connection: Connection, stored: dict[int, Stored]) -> None:
+    """Raises `UniqueConflict`, which undoes all of it, where a live task that has a unique key lies in a queue that
+    whoever asks may not see: it is neither told of nor replaced."""
+    queues = principal().queues
+    found = [task_id for task_id, created, _ in stored.values() if not created]
+    if queues is not None and found and connection.exec_driver_sql(IN_OTHER_QUEUES, (found, list(queues))).first():
+        raise taken_elsewhere()
 
 
 def _statements(batch: Batch, indexes: Sequence[int]) -> Iterator[list[int]]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskflow.errors import UniqueConflict
 from taskflow.schema import task_list
+from taskflow.web.access.auth import principal
 from taskflow.web.database import Database
 from taskflow.web.http.encoding import encode
 from taskflow.web.models.tasks import TaskBody
@@ -20,7 +22,26 @@ ENQUEUE = (
 
 
 def enqueue(database: Database, body: TaskBody) -> tuple[bool, dict[str, Any]]:
-    """Whether a task was created (otherwise a live one has the unique key), and its row of `task_list`."""
+    """Whether a task was created (otherwise a live one has the unique key), and its row of `task_list`.
+
+    Raises `UniqueConflict` where the live one lies in a queue that whoever asks may not see: it is neither shown nor
+    replaced.
+    """
+    if body.unique_key is None or principal().queues is None:
+        return _enqueue(database, body)
+    with database.unit():  # undone by the error, should it have been replaced
+        created, row = _enqueue(database, body)
+        if not principal().sees(row["queue"]):
+            raise taken_elsewhere()
+        return created, row
+
+
+def taken_elsewhere() -> UniqueConflict:
+    """The error for a unique key that a task has which whoever asks may not see."""
+    return UniqueConflict("A live task of another queue, which this key may not see, has this unique key.")
+
+
+def _enqueue(database: Database, body: TaskBody) -> tuple[bool, dict[str, Any]]:
     options = body.options()
     parameters = (
         body.type,
