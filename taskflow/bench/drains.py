@@ -47,10 +47,19 @@ class Drain:
         return (self.count - self.first_half) / (self.seconds - self.first_half_seconds) / first
 
 
-def drain(dsn: str, count: int, *, processes: int = 1, held_snapshot: bool = False, filling: str = "") -> Drain:
+def drain(
+    dsn: str,
+    count: int,
+    *,
+    processes: int = 1,
+    held_snapshot: bool = False,
+    filling: str = "",
+    beside: Callable[[Workers], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Drain:
     """Load `count` no-op tasks by one COPY and let workers drain them.
 
     held_snapshot: another session keeps a REPEATABLE READ snapshot, taken after the load, until the end.
+    beside: what goes on beside the drain; begun when the workers are ready.
     """
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect(dsn, name="bench"))
@@ -61,6 +70,7 @@ def drain(dsn: str, count: int, *, processes: int = 1, held_snapshot: bool = Fal
         line = stack.enter_context(start_line(dsn))
         workers = stack.enter_context(running_workers(dsn, processes=processes))
         line.wait_for(processes, workers)
+        stack.enter_context(beside(workers))
         return follow(connection, span, workers, line.open)
 
 

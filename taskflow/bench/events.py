@@ -15,13 +15,11 @@ from functools import partial
 import httpx
 from websockets.sync.client import connect as connect_socket
 
-from taskflow.bench import tasks as load
-from taskflow.bench.drains import Drain, drain, follow
+from taskflow.bench.drains import Drain, drain
 from taskflow.bench.report import Figure, Goal, Report
 from taskflow.bench.rounds import in_turn, measure, percentile, rates
 from taskflow.bench.server import Server
 from taskflow.bench.servers import running_server
-from taskflow.bench.start_line import start_line
 from taskflow.bench.stream_clients import StreamClients
 from taskflow.bench.tasks import Connection
 from taskflow.bench.workers import running_workers, wait_until
@@ -48,23 +46,21 @@ def run(server: Server, *, tasks: int = 100_000, rounds: int = 3, lone: int = 20
     return server.report("events", figures, tasks=tasks, rounds=rounds, lone=lone, seconds=seconds)
 
 
+@contextlib.contextmanager
+def _one_stream(dsn: str) -> Iterator[None]:
+    """A client that gets everything."""
+    with running_server(dsn, WEB_CONCURRENCY="1") as url, StreamClients(url, 1):
+        yield
+
+
 def _drains(server: Server, tasks: int, rounds: int) -> list[Figure]:
     def silent() -> Drain:
         with server.database() as dsn:
             return drain(dsn, tasks)
 
     def heard() -> Drain:
-        with contextlib.ExitStack() as stack:
-            dsn = stack.enter_context(server.database())
-            connection = stack.enter_context(connect(dsn, name="bench"))
-            span = load.copy_tasks(connection, load.numbered(tasks))
-            load.settle(connection)
-            line = stack.enter_context(start_line(dsn))
-            workers = stack.enter_context(running_workers(dsn))
-            line.wait_for(1, workers)
-            url = stack.enter_context(running_server(dsn, WEB_CONCURRENCY="1"))
-            stack.enter_context(StreamClients(url, 1))
-            return follow(connection, span, workers, line.open)
+        with server.database() as dsn:
+            return drain(dsn, tasks, beside=lambda _workers: _one_stream(dsn))
 
     measured = in_turn(lambda: silent().per_second, {"heard": lambda: heard().per_second}, rounds)["heard"]
     heard_figure = rates("drain while one stream gets everything, against nobody listening", measured, "tasks/s")

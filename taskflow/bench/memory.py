@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 
-from taskflow.bench import tasks as load
-from taskflow.bench.drains import follow
+from taskflow.bench.drains import drain
 from taskflow.bench.process_stats import resident_bytes
 from taskflow.bench.report import Figure, Goal, Report
 from taskflow.bench.server import Server
-from taskflow.bench.start_line import start_line
-from taskflow.bench.workers import Workers, running_workers
-from taskflow.store.connection import connect
+from taskflow.bench.workers import Workers
 
 LIMIT_GOAL, FLAT_GOAL = Goal(at_most=120.0), Goal(at_most=1.1)
 SAMPLE_SECONDS = 0.2
@@ -22,16 +20,9 @@ MIB = 1024 * 1024
 
 def run(server: Server, *, tasks: int = 1_000_000) -> Report:
     """Drain `tasks` no-op tasks by one worker process and watch its memory."""
-    with contextlib.ExitStack() as stack:
-        dsn = stack.enter_context(server.database())
-        connection = stack.enter_context(connect(dsn, name="bench"))
-        span = load.copy_tasks(connection, load.numbered(tasks))
-        load.settle(connection)
-        line = stack.enter_context(start_line(dsn))
-        workers = stack.enter_context(running_workers(dsn))
-        line.wait_for(1, workers)
-        with _sampled(workers) as samples:
-            drained = follow(connection, span, workers, line.open)
+    samples: list[float] = []
+    with server.database() as dsn:
+        drained = drain(dsn, tasks, beside=partial(_sampled, samples))
     figures = [
         Figure(
             "highest resident memory of a worker process", max(samples), "MiB", LIMIT_GOAL, samples={"product": samples}
@@ -43,9 +34,8 @@ def run(server: Server, *, tasks: int = 1_000_000) -> Report:
 
 
 @contextlib.contextmanager
-def _sampled(workers: Workers) -> Iterator[Sequence[float]]:
-    """The memory in MiB of the largest process, several times a second while the block runs."""
-    samples: list[float] = []
+def _sampled(samples: list[float], workers: Workers) -> Iterator[None]:
+    """Add the memory in MiB of the largest process, several times a second while the block runs."""
     over = threading.Event()
 
     def sample() -> None:
@@ -57,7 +47,7 @@ def _sampled(workers: Workers) -> Iterator[Sequence[float]]:
     thread = threading.Thread(target=sample, name="bench memory")
     thread.start()
     try:
-        yield samples
+        yield
     finally:
         over.set()
         thread.join()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from taskflow.processes import spawn
@@ -18,7 +18,7 @@ from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import Ending
 from taskflow.worker.executor import describe
-from taskflow.worker.slots import Slots
+from taskflow.worker.slots import Slots, take_all
 
 LONGEST_POLL_SECONDS = 3600.0  # poll() takes no more than 24 days, a timeout may be 30
 
@@ -86,14 +86,7 @@ class ProcessSlots:
             threading.Thread(target=self._work, name=f"process-slot-{self._threads}", daemon=True).start()
 
     def drain(self) -> list[Attempt]:
-        taken: list[Attempt] = []
-        while True:
-            try:
-                attempt = self._waiting.get_nowait()
-            except Empty:
-                return taken
-            if attempt is not None:
-                taken.append(attempt)
+        return take_all(self._waiting)
 
     def close(self) -> None:
         self._closed = True

@@ -104,3 +104,15 @@ class Slots:
         """The handler has returned or raised."""
         if attempt.started is not None:
             self.pace.observe(time.monotonic() - attempt.started)
+
+
+def take_all(waiting: SimpleQueue[Attempt | None]) -> list[Attempt]:
+    """Everything that waits for a slot; a None among them only woke somebody."""
+    taken: list[Attempt] = []
+    while True:
+        try:
+            attempt = waiting.get_nowait()
+        except Empty:
+            return taken
+        if attempt is not None:
+            taken.append(attempt)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from taskflow.tasks.outcome import TimedOut
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import ending
 from taskflow.worker.executor import run_sync
-from taskflow.worker.slots import Slots
+from taskflow.worker.slots import Slots, take_all
 
 
 class ThreadSlots:
@@ -37,14 +37,7 @@ class ThreadSlots:
                 self._start_thread()
 
     def drain(self) -> list[Attempt]:
-        taken: list[Attempt] = []
-        while True:
-            try:
-                attempt = self._waiting.get_nowait()
-            except Empty:
-                return taken
-            if attempt is not None:
-                taken.append(attempt)
+        return take_all(self._waiting)
 
     def close(self) -> None:
         for _ in range(self._threads):

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from taskflow.web.models.base import Answer, Body, Object, Page, Query, QueueName, TimeField
-from taskflow.web.models.task_lists import Q, Text
+from taskflow.web.models.base import Answer, Body, Object, Page, QueueName
+from taskflow.web.models.task_lists import TaskFilter
 from taskflow.web.models.tasks import Task
 
 MAX_IDS = 10_000
@@ -17,17 +17,9 @@ Id = Annotated[str, Field(min_length=1, max_length=100)]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=100, description="as /dlq/groups tells it")]
 
 
-class DeadLetterFilter(Query):
+class DeadLetterFilter(TaskFilter):
     """Which dead letters."""
 
-    q: str = Q
-    type: Text | None = None
-    queue: Text | None = None
-    priority: Text | None = Field(None, description="0 to 3, or low, normal, high, critical")
-    worker_id: Text | None = None
-    created_after: TimeField = Field(None, description="created then or later")
-    created_before: TimeField = Field(None, description="created before")
-    metadata: dict[str, Text] = Field(default_factory=dict, max_length=10, description="`metadata[KEY]=VALUE`")
     dead_letter_queue: QueueName | None = Field(None, description="of queues that name this one for theirs")
     group: Fingerprint | None = None
 

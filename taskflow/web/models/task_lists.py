@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from taskflow.web.models.base import Answer, Page, TimeField
+from taskflow.web.models.base import Answer, Page, Query, TimeField
 from taskflow.web.models.tasks import Task
 
 Sort = Literal["-id", "id", "-created_at", "scheduled_at", "-priority", "-completed_at"]
@@ -20,11 +20,10 @@ Q = Field(
 )
 
 
-class TaskListQuery(Page):
-    """Which tasks, in which order."""
+class TaskFilter(Query):
+    """Which tasks: in the filter language, or by single parameters that mean the same."""
 
     q: str = Q
-    state: list[Text] = Field(default_factory=list, max_length=20, description="one of these; may be repeated")
     type: Text | None = None
     queue: Text | None = None
     priority: Text | None = Field(None, description="0 to 3, or low, normal, high, critical")
@@ -32,6 +31,12 @@ class TaskListQuery(Page):
     created_after: TimeField = Field(None, description="created then or later")
     created_before: TimeField = Field(None, description="created before")
     metadata: dict[str, Text] = Field(default_factory=dict, max_length=10, description="`metadata[KEY]=VALUE`")
+
+
+class TaskListQuery(TaskFilter, Page):
+    """Which tasks, in which order."""
+
+    state: list[Text] = Field(default_factory=list, max_length=20, description="one of these; may be repeated")
     sort: Sort = Field(
         "-id",
         description="`-created_at` is the order in which ids were given, the latest first; `-completed_at` has those"

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, bindparam, func, insert, select, update
 
 from taskflow.schema import api_keys
 from taskflow.store.api_keys import new_key
+from taskflow.store.roles import API_KEY_COLUMNS
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_every_queue
 from taskflow.web.access.idempotency import keep_instead
@@ -23,20 +24,7 @@ from taskflow.web.models.base import Page
 from taskflow.web.models.keys import Key, KeyBody, KeyRevoked, Keys, NewKey
 from taskflow.web.services import services
 
-SHOWN = [
-    api_keys.c[name]
-    for name in (
-        "id",
-        "name",
-        "prefix",
-        "scopes",
-        "queues",
-        "expires_at",
-        "last_used_at",
-        "revoked_at",
-        "created_at",
-    )
-]
+SHOWN = [api_keys.c[name] for name in API_KEY_COLUMNS if name != "from_environment"]
 ID = bindparam("key_id", type_=BigInteger)
 CREATE = insert(api_keys).returning(*SHOWN)
 LIST = select(*SHOWN).where(api_keys.c.id < ID).order_by(api_keys.c.id.desc()).limit(bindparam("how_many"))
