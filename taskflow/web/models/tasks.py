@@ -47,7 +47,7 @@ class TaskBody(Body):
     unique_key: Key | None = None
     on_conflict: Literal["skip", "error", "replace"] | None = None
     unique_for: float | None = None
-    concurrency_key: Key | None = None
+    concurrency_key: Key | None = Field(None, description="kept; this version does not limit by it")
     metadata: Object = Field(default_factory=dict)
     tags: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(default_factory=list, max_length=20)
 
