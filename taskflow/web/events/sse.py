@@ -9,6 +9,7 @@ from taskflow.web.events import sockets
 from taskflow.web.events.clock import StreamClock
 from taskflow.web.events.stream import Stream
 
+PATH = "/api/v1/events"
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 RETRY_MS = 2000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

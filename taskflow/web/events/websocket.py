@@ -149,9 +149,14 @@ class Conversation:
         self._protocol.send_close(CloseCode.SERVICE_RESTART, why)
         self._flush()
         end = time.monotonic() + FAREWELL_SECONDS
-        while self._protocol.state is not State.CLOSED and (left := end - time.monotonic()) > 0:
+        while not self._is_over and (left := end - time.monotonic()) > 0:
             if self._connection.fileno() in sockets.wait([self._connection.fileno()], left) and not self._receive():
                 return
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the client has said so too: nothing follows, and the server hangs up first (section 7.1.1)."""
+        return self._protocol.state is State.CLOSED or self._protocol.close_rcvd is not None
 
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):
@@ -160,7 +165,7 @@ class Conversation:
     def _hang_up(self) -> None:
         try:
             self._flush()
-            if self._protocol.state is not State.CLOSED:
+            if not self._is_over:
                 # It may be sending still, with nobody to read it: with a reset it learns at once that this is over. It
                 # was seen to wait for more than a minute and a half otherwise.
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)

@@ -23,7 +23,7 @@ ERRORS = ("queue_not_allowed", "too_many_streams")
 blueprint = Blueprint("events", __name__)
 
 
-@blueprint.get("/api/v1/events")
+@blueprint.get(sse.PATH)
 @operation("read", {200: None}, query=EventsQuery, errors=ERRORS, produces="text/event-stream")
 def events(query: EventsQuery) -> Response:
     """Events, as server-sent events

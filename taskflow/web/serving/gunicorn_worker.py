@@ -15,6 +15,7 @@ from gunicorn import util
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from taskflow.web.events.sse import PATH as PATH_OF_STREAMS
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.problems import CONTENT_TYPE, KINDS, Problem
 from taskflow.web.services import EXTENSION
@@ -64,6 +65,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.timeout = time.monotonic() + SILENCE_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Serve one request whose head has been read. A stream has its connection for itself, and says so: kept alive
+        after it, the connection would make a server that ends wait for the client's next request."""
+        if req.path == PATH_OF_STREAMS:
+            req.force_close()
+        return super().handle_request(req, conn)
 
     def _close(self, conn: Any, graceful: bool = False) -> None:
         """In the place of a close that would wait for the client, and have all the others wait."""

@@ -15,6 +15,7 @@ import threading
 import time
 
 LINGER_SECONDS = 2.0
+QUIET_SECONDS = 0.2  # a server that ends waits for those that still send, not for those that merely stay
 READ_AT_MOST = 256 * 1024  # bytes of each that are thrown away
 MOST = 2000  # further ones are closed at once
 PAUSE_SECONDS = 0.1
@@ -27,6 +28,7 @@ class Lingering:
         self._new: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
         self._count = 0
         self._lock = threading.Lock()
+        self._finishing = False
 
     def start(self) -> None:
         """To be called in the process that serves."""
@@ -48,26 +50,26 @@ class Lingering:
         connection.close()
 
     def finish(self) -> None:
-        """Wait until all are closed: no longer than one may linger."""
+        """Wait until all are closed that are still being sent something: no longer than one may linger."""
+        self._finishing = True
         deadline = time.monotonic() + LINGER_SECONDS
         while self._count and time.monotonic() < deadline:
             threading.Event().wait(0.01)
 
     def _run(self) -> None:
-        open_: dict[int, tuple[socket.socket, float, list[int]]] = {}
+        open_: dict[int, _Closing] = {}
         poll = select.poll()
         while True:
             for connection in self._arrivals(wait=not open_):
                 poll.register(connection, select.POLLIN)
-                open_[connection.fileno()] = connection, time.monotonic() + LINGER_SECONDS, [0]
+                open_[connection.fileno()] = _Closing(connection)
             readable = {descriptor for descriptor, _ in poll.poll(PAUSE_SECONDS * 1000)}
-            now = time.monotonic()
-            for descriptor, (connection, deadline, read) in list(open_.items()):
-                if now > deadline or (descriptor in readable and not _goes_on(connection, read)):
+            for descriptor, closing in list(open_.items()):
+                if closing.is_over(readable=descriptor in readable, finishing=self._finishing):
                     poll.unregister(descriptor)
                     del open_[descriptor]
                     with contextlib.suppress(OSError):
-                        connection.close()
+                        closing.connection.close()
                     with self._lock:
                         self._count -= 1
 
@@ -79,13 +81,30 @@ class Lingering:
         return found
 
 
-def _goes_on(connection: socket.socket, read: list[int]) -> bool:
-    """Throw away what the client has sent; False when it has closed its half, or sent too much."""
-    try:
-        data = connection.recv(65536)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    read[0] += len(data)
-    return bool(data) and read[0] < READ_AT_MOST
+class _Closing:
+    """One connection and what is known of its client."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._heard = time.monotonic()
+        self._deadline = self._heard + LINGER_SECONDS
+        self._read = 0
+
+    def is_over(self, *, readable: bool, finishing: bool) -> bool:
+        """Whether it can be closed: the client has closed its half, sent too much, or its time is up."""
+        now = time.monotonic()
+        if readable:
+            self._heard = now
+            return now > self._deadline or not self._goes_on()
+        return now > self._deadline or (finishing and now - self._heard > QUIET_SECONDS)
+
+    def _goes_on(self) -> bool:
+        """Throw away what the client has sent; False when that was all, or too much."""
+        try:
+            data = self.connection.recv(65536)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._read += len(data)
+        return bool(data) and self._read < READ_AT_MOST
