@@ -39,16 +39,20 @@ def run(
     clients: int = 50,
     finished: int = 5_000_000,
     waiting: int = 200_000,
+    reads: int = 60,
 ) -> Report:
-    """POST as fast as it goes and at half of that, GET, bulk; then reads beside `finished` and `waiting` tasks."""
+    """POST as fast as it goes and at half of that, GET, bulk; then each list `reads` times beside `finished` and
+    `waiting` tasks."""
     with server.database() as dsn, connect(dsn, name="bench") as connection:
         figures = _writes(dsn, connection, rounds, seconds, clients)
     with server.database() as dsn, connect(dsn, name="bench") as connection:
         add_history(connection, finished)
         _add_waiting(connection, waiting)
         with running_server(dsn, TASKFLOW_RATE_LIMIT="0") as url:
-            figures += [_read(url, path) for path in READS]
-    return server.report("api", figures, rounds=rounds, clients=clients, finished=finished, waiting=waiting)
+            figures += [_read(url, path, reads) for path in READS]
+    return server.report(
+        "api", figures, rounds=rounds, clients=clients, finished=finished, waiting=waiting, reads=reads
+    )
 
 
 def _writes(dsn: str, connection: Connection, rounds: int, seconds: float, clients: int) -> list[Figure]:
@@ -93,7 +97,7 @@ def _add_waiting(connection: Connection, count: int) -> None:
     connection.execute("VACUUM ANALYZE taskflow.tasks_live")
 
 
-def _read(url: str, path: str, times: int = 60) -> Figure:
+def _read(url: str, path: str, times: int) -> Figure:
     took = []
     with httpx.Client(base_url=url, timeout=60) as client:
         for _ in range(times):

@@ -14,7 +14,7 @@ from taskflow.bench.start_line import start_line
 from taskflow.bench.workers import running_workers
 from taskflow.store.connection import connect
 
-LEADER_CONNECTIONS = 2  # its own, and one for the partitions
+LEADER_CONNECTIONS = 3  # its own, one for the partitions, one that listens for changed schedules
 SAMPLE_SECONDS = 0.1
 CONNECTIONS = """
     SELECT count(*) FROM pg_stat_activity

@@ -43,8 +43,8 @@ SMALL: list[tuple[Callable[..., Report], dict[str, Any], set[str]]] = [
     (idle.run, {"seconds": 1.0}, {"one worker: CPU", "one worker: statements", "beside an open producer: statements"}),
     (
         slots.run,
-        {"processes": 2, "concurrency": 3, "rounds": 2, "seconds": 0.5},
-        {"2 processes of 3 threads: connections", "one process, 6 coroutines: running at once"},
+        {"processes": 2, "concurrency": 4, "rounds": 1, "seconds": 1.0},
+        {"2 processes of 4 threads: connections", "one process, 8 coroutines: running at once"},
     ),
 ]
 
@@ -73,11 +73,14 @@ def test_a_benchmark_measures_what_it_promises(
         assert figure["name"] in report.as_table()
         if figure["baseline"] is not None:
             assert len(figure["samples"]["ratio"]) == parameters["rounds"]
+    if run is slots.run:  # of no figure here is more to be said, but every slot has to work on any machine
+        assert figures["2 processes of 4 threads: running at once"]["value"] == 8
+        assert figures["2 processes of 4 threads: connections"]["met"]
 
 
 def test_the_api_is_measured_against_a_bare_view(server: Server) -> None:
     debian_program("wrk", "wrk")
-    report = api.run(server, rounds=1, seconds=1.0, clients=4, finished=2_000, waiting=200)
+    report = api.run(server, rounds=1, seconds=0.5, clients=4, finished=1_000, waiting=200, reads=5)
 
     figures = {figure.name: figure for figure in report.figures}
     post = figures["POST /tasks, 4 clients"]
@@ -85,13 +88,6 @@ def test_the_api_is_measured_against_a_bare_view(server: Server) -> None:
     assert (post.product or 0) > 0
     assert figures["bulk POST, 1,000 tasks a request"].value > 0
     assert figures["GET /api/v1/stats, p95"].value > 0
-
-
-def test_every_slot_of_all_processes_runs_a_task_at_once(server: Server) -> None:
-    report = slots.run(server, processes=2, concurrency=4, rounds=1, seconds=1.0)
-    figures = {figure.name: figure for figure in report.figures}
-    assert figures["2 processes of 4 threads: running at once"].value == 8
-    assert figures["2 processes of 4 threads: connections"].met
 
 
 def test_the_command_prints_json_and_leaves_no_database_behind(cluster: Cluster) -> None:

@@ -14,6 +14,14 @@ from taskflow.worker.listener import Listener
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The listener's clock, moved by hand: on a busy machine a flood arrives so slowly that much of it is forgiven."""
+    moment = [1000.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    return moment
+
+
 def flood(connection: Connection, count: int) -> None:
     connection.execute("SELECT pg_notify('taskflow_wake', n::text) FROM generate_series(1, %s) n", (count,))
 
@@ -69,10 +77,8 @@ def test_many_notifications_are_no_flood(connection: Connection, dsn: str) -> No
     listener.close()
 
 
-def test_a_slow_reader_knows_a_flood_as_well(connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reader_knows_a_flood_as_well(connection: Connection, dsn: str, now: list[float]) -> None:
     """A busy machine takes seconds over what it is sent: it is a flood nevertheless."""
-    now = [1000.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     listener = Listener()
     with psycopg.connect(dsn, autocommit=True) as other:
         listener.attach(connection)
@@ -85,11 +91,7 @@ def test_a_slow_reader_knows_a_flood_as_well(connection: Connection, dsn: str, m
     listener.close()
 
 
-def test_many_notifications_over_a_long_time_are_no_flood(
-    connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+def test_many_notifications_over_a_long_time_are_no_flood(connection: Connection, dsn: str, now: list[float]) -> None:
     listener = Listener()
     with psycopg.connect(dsn, autocommit=True) as other:
         listener.attach(connection)

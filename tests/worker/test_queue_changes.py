@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from taskflow.store.connection import repeat_on_conflict
 from taskflow.tasks.context import Context
 from taskflow.tasks.registry import task
 from taskflow.worker.listener import Listener
@@ -59,7 +60,7 @@ def test_a_busy_worker_claims_nothing_more_from_a_queue_that_is_paused(bench: Be
         bench.wait(lambda: ran[seen:].count("b") > 1200)
         claimed_late = bench.connection.execute(RUNS_SINCE, ["a", paused_at]).fetchone()
         assert claimed_late == (0,)
-        bench.connection.execute("DELETE FROM taskflow.tasks_live WHERE state = 'pending'")
+        repeat_on_conflict(lambda: bench.connection.execute("DELETE FROM taskflow.tasks_live WHERE state = 'pending'"))
 
 
 def test_a_sleeping_worker_takes_up_a_queue_that_is_resumed(bench: Bench, settings: dict[str, Any]) -> None:
