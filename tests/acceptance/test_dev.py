@@ -122,6 +122,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
         wait_until(lambda dev=dev: not dev.processes())
 
 
+@pytest.fixture(scope="session")
+def where_it_ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which `taskflow dev` has run once."""
+    directory = tmp_path_factory.mktemp("ran")
+    Dev(directory, "--port", "0").await_running().signalled(signal.SIGTERM)
+    return directory / ".taskflow"
+
+
+@pytest.fixture
+def ran_before(where_it_ran: Path, tmp_path: Path) -> None:
+    """Spares a test the making of a database, which is most of a first start."""
+    subprocess.run(["cp", "-a", where_it_ran, tmp_path], check=True)
+
+
 def create(dev: Dev, **task: Any) -> str:
     answer = httpx.post(f"{dev.url}/api/v1/tasks", json={"type": "echo", "payload": {"hello": "world"}, **task})
     assert answer.status_code == 201, answer.text
@@ -141,8 +155,10 @@ def complete_one(dev: Dev) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_task_runs_and_a_signal_ends_everything_within_30_seconds(
-    start: Callable[..., Dev], number: signal.Signals
+    start: Callable[..., Dev], number: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
+    if number is signal.SIGTERM:
+        request.getfixturevalue("ran_before")
     dev = start().await_running()
     assert task(dev, complete_one(dev))["result"] == {"echoed": {"hello": "world"}}
     assert len(dev.processes()) > 3
@@ -153,6 +169,7 @@ def test_a_task_runs_and_a_signal_ends_everything_within_30_seconds(
     assert "Traceback" not in dev.output
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_a_running_handler_does_not_keep_it_from_ending(start: Callable[..., Dev]) -> None:
     dev = start(TASKFLOW_DRAIN_TIMEOUT="2").await_running()
     task_id = create(dev, type="sleep", payload={"seconds": 600})
@@ -161,6 +178,7 @@ def test_a_running_handler_does_not_keep_it_from_ending(start: Callable[..., Dev
     assert dev.processes() == {}
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., Dev]) -> None:
     dev = start().await_running()
     task_id = create(dev, type="sleep", payload={"seconds": 600})
@@ -188,6 +206,7 @@ def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callab
     assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_a_second_one_says_where_the_first_runs_and_leaves_it_alone(start: Callable[..., Dev]) -> None:
     first = start().await_running()
     second = start()
@@ -215,6 +234,7 @@ def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
     assert dev.output == f"error: Port {port} is in use by another program; PORT={port + 1} takes another.\n"
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_the_printed_database_is_open_to_any_program(start: Callable[..., Dev]) -> None:
     dev = start().await_running()
     with psycopg.connect(dev.database, autocommit=True) as connection:
@@ -223,6 +243,7 @@ def test_the_printed_database_is_open_to_any_program(start: Callable[..., Dev]) 
     wait_until(lambda: task(dev, row[0])["state"] == "completed")
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts(start: Callable[..., Dev]) -> None:
     dev = start().await_running()
     task_id = complete_one(dev)
@@ -233,6 +254,7 @@ def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts(start: Ca
     wait_until(lambda: not dev.processes())
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_a_worker_that_dies_is_started_again(start: Callable[..., Dev]) -> None:
     dev = start().await_running()
     for pid in dev.pids_of("taskflow worker"):
@@ -243,6 +265,7 @@ def test_a_worker_that_dies_is_started_again(start: Callable[..., Dev]) -> None:
     assert "taskflow worker ended with exit code -9; starting it again." in dev.output
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_without_its_postgresql_it_ends_and_says_so(start: Callable[..., Dev]) -> None:
     dev = start().await_running()
     (postmaster,) = dev.pids_of("/postgres -D")
@@ -267,6 +290,7 @@ def test_fresh_never_touches_a_database_that_somebody_named(start: Callable[...,
     assert dev.output.startswith("error: --fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_handlers_of_the_users_own_run_too(start: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from taskflow import task\n\n@task('shout')\ndef shout(payload: dict) -> dict:\n"
