@@ -18,6 +18,7 @@ import os
 import shutil
 import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,7 @@ LATER_DAYS = """
     SELECT relname FROM pg_class WHERE relnamespace = 'taskflow'::regnamespace AND relkind = 'r'
     AND to_date(substring(relname FROM '_([0-9]{8})$'), 'YYYYMMDD') > (now() AT TIME ZONE 'UTC')::date + 2
 """
+ROOT = Path(__file__).parents[1]
 PREFIX = "taskflow-test-"
 MEMORY = Path("/dev/shm")
 ENOUGH_MEMORY = 2 * 1024**3  # bytes free; containers often have no more than 64 MB there
@@ -61,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("TASKFLOW_TEST_PG_BIN"),
         help="the directory with the PostgreSQL to test on (default: that of the embedded extra)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix the files, always in the same way: what waits runs beside what computes."""
+    items.sort(key=lambda item: zlib.crc32(item.path.relative_to(ROOT).as_posix().encode()))
 
 
 @pytest.fixture(scope="session", autouse=True)

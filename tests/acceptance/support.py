@@ -27,6 +27,10 @@ from taskflow.processes import spawn
 ROOT = Path(__file__).parents[2]
 TASKS = "tests.acceptance.tasks_for_tests"
 MARK = "TASKFLOW_ACCEPTANCE_TEST"
+UNMEASURED = {
+    "COVERAGE_PROCESS_START": "",
+    "COVERAGE_PROCESS_CONFIG": "",
+}  # variables that keep coverage out of a process
 POLL_SECONDS = 0.02
 LOG_CHARACTERS_SHOWN = 6000
 
@@ -118,8 +122,9 @@ def _json_objects(text: str) -> Iterator[dict[str, Any]]:
 class Processes:
     """All processes of one test. At its end `close` kills what is left, each by its id, grandchildren included."""
 
-    def __init__(self, log_directory: Path) -> None:
+    def __init__(self, log_directory: Path, *, measured: bool = True) -> None:
         self._log_directory = log_directory
+        self._unmeasured = {} if measured else UNMEASURED
         self._mark = uuid.uuid4().hex
         self.started: list[Process] = []
 
@@ -151,6 +156,7 @@ class Processes:
             "PYTHONUNBUFFERED": "1",
             "TASKFLOW_LOG_FORMAT": "json",
             MARK: self._mark,
+            **self._unmeasured,
             **(env or {}),
         }
         command = [sys.executable, "-m", "taskflow", *args]

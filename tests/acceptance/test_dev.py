@@ -21,9 +21,10 @@ import httpx
 import psycopg
 import pytest
 
+from tests.acceptance.support import UNMEASURED
+
 ROOT = Path(__file__).parents[2]
 MARK = "DEV_TEST_MARK"
-UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}  # coverage would make a start slower
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), linux_only]

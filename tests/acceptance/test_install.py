@@ -12,10 +12,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.acceptance.support import UNMEASURED
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("setup.cfg", "setup.py", "pyproject.toml", "LICENSE", "taskflow", "sql", "migrations", "ops")
 PIP = (sys.executable, "-m", "pip")
-UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}  # pip is not what is to be covered
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
