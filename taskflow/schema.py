@@ -109,6 +109,7 @@ def _task_columns() -> list[Column[Any]]:
         Column("result", JSONB),
         Column("error", Text),
         Column("fingerprint", Text),
+        Column("claim_number", BigInteger),
     ]
 
 
@@ -217,6 +218,7 @@ queues = Table(
     _set("version", Integer),
     _set("created_at", Time),
     _set("updated_at", Time),
+    _set("limited_at", Time),
 )
 
 task_types = Table(

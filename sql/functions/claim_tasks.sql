@@ -1,5 +1,5 @@
 -- Claims up to p_wanted due tasks for a worker: queue by queue in the order given, in each from critical to low, then by
--- (run_at, id). The rows come in no order: the worker sorts.
+-- (run_at, id). The rows come in no order: the worker sorts. Not for queues with limits, see claim_limited.
 --
 -- The shape is what keeps it fast:
 -- * Each level (queue and priority) is one range of the index tasks_claim, read in its order, with SKIP LOCKED: no sort.
@@ -14,7 +14,8 @@
 -- Metadata without content comes as NULL: most tasks have none, and the worker need not read it.
 -- started_at is emptied: a running task without it may only have been prefetched.
 -- p_options: {"commit": "async"} commits the claim asynchronously: after a crash of the server a claim may be forgotten,
--- and the task is claimed again.
+-- and the task is claimed again. {"most": [3, null]} takes at most so many at that place of p_queues, which may name a queue
+-- again further on: so each of several gets its share first, and what one leaves is the others'.
 CREATE OR REPLACE FUNCTION taskflow.claim_tasks(
     p_worker bigint, p_queues text[], p_types text[], p_wanted integer,
     p_after_run_at timestamptz[], p_after_id bigint[], p_options jsonb DEFAULT '{}')
@@ -27,13 +28,19 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 AS $$
 DECLARE
     v_wanted integer := p_wanted;
+    v_most integer[];
+    v_limit integer;
     v_claimed integer;
     v_level integer;
 BEGIN
     IF p_options ->> 'commit' = 'async' THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
+    IF p_options ? 'most' THEN
+        v_most := ARRAY(SELECT m::integer FROM jsonb_array_elements_text(p_options -> 'most') m);
+    END IF;
     FOR v_queue IN 1 .. cardinality(p_queues) LOOP
+        v_limit := least(v_wanted, v_most[v_queue]);  -- no limit there: v_wanted
         FOR v_priority IN REVERSE 3 .. 0 LOOP
             v_level := 4 * (v_queue - 1) + v_priority + 1;
             RETURN QUERY
@@ -47,15 +54,17 @@ BEGIN
                   AND (c.run_at, c.id) > (p_after_run_at[v_level], p_after_id[v_level])
                   AND c.run_at <= now() AND c.state IN ('pending', 'retrying') AND c.type = ANY (p_types)
                 ORDER BY c.run_at, c.id
-                LIMIT v_wanted
+                LIMIT v_limit
                 FOR UPDATE SKIP LOCKED))
             RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
                       t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses;
             GET DIAGNOSTICS v_claimed = ROW_COUNT;
             v_wanted := v_wanted - v_claimed;
+            v_limit := v_limit - v_claimed;
             IF v_wanted <= 0 THEN
                 RETURN;
             END IF;
+            EXIT WHEN v_limit <= 0;
         END LOOP;
     END LOOP;
 END $$;

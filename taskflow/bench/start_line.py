@@ -15,7 +15,8 @@ from taskflow.store.connection import connect
 WAITING = """
     SELECT count(DISTINCT l.pid)
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE NOT l.granted AND l.relation = 'taskflow.tasks_live'::regclass AND a.query LIKE '%%claim_tasks%%'
+    WHERE NOT l.granted AND (l.relation = 'taskflow.tasks_live'::regclass OR l.locktype = 'advisory')
+      AND (a.query LIKE '%%claim_tasks%%' OR a.query LIKE '%%claim_limited%%')
 """
 
 

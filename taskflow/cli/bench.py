@@ -22,6 +22,7 @@ from taskflow.bench import (
     history,
     idle,
     latency,
+    limits,
     memory,
     payloads,
     slots,
@@ -36,6 +37,7 @@ EVERYTHING: tuple[tuple[str, Benchmark, dict[str, Any]], ...] = (
     ("drain", drain.run, {}),
     ("enqueue", enqueue.run, {}),
     ("latency", latency.run, {}),
+    ("limits", limits.run, {}),
     ("events", events.run, {}),
     ("gate", gate.run, {}),
     ("gate-drained", gate.run, {"drained": True, "clients": (16,)}),
@@ -123,6 +125,16 @@ def latency_command(server: Server, **parameters: Any) -> Report:
 def events_command(server: Server, **parameters: Any) -> Report:
     """What events cost while nobody listens and beside 64 streams, and how soon they arrive."""
     return events.run(server, **parameters)
+
+
+@command.command("limits")
+@tasks_option(100_000)
+@rounds_option(3)
+@click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
+@measured
+def limits_command(server: Server, **parameters: Any) -> Report:
+    """A drain of a queue whose limits are never reached, against one without limits."""
+    return limits.run(server, **parameters)
 
 
 @command.command("gate")

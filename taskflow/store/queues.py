@@ -18,6 +18,10 @@ class QueueSettings(NamedTuple):
     priority: int = 0
     paused: bool = False
     timeout_seconds: float = 300.0
+    weight: int = 1
+    max_workers: int | None = None
+    limited: bool = False
+    """Whether `claim_limited` claims from it."""
 
 
 def read(connection: Connection) -> dict[str, QueueSettings]:

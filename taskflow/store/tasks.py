@@ -20,6 +20,10 @@ BOTTOM = ("-infinity", 0)
 """The lower bound of a level (queue and priority) that is swept from its beginning."""
 
 
+LOCKED_SECONDS = 0.05
+"""Until a queue with a limit is tried again whose lock could not be had."""
+
+
 class Ended(NamedTuple):
     """What the database made of an attempt that did not succeed; `state` None: refused, it was no longer ours."""
 
@@ -64,6 +68,58 @@ def claim(
         ),
     )
     return list(map(ClaimedTask._make, cursor.fetchall()))
+
+
+class LimitedClaim(NamedTuple):
+    """What a claim from a queue with a limit has brought. `floor` is for the next one. `held_seconds`: for so long a
+    limit holds back what is left; infinite: until a task of the queue ends, 0: nothing is held back. `room`: how many
+    more may run, None: any number."""
+
+    tasks: list[ClaimedTask]
+    floor: int
+    held_seconds: float
+    room: int | None
+
+
+def claim_limited(
+    connection: Connection,
+    worker_id: int,
+    queue: str,
+    types: str,
+    *,
+    free: int,
+    wanted: int,
+    frontier: Sequence[tuple[str, int]],
+    floor: int,
+    options: str = "{}",
+) -> LimitedClaim:
+    """Claim from one queue that has a limit: up to `free` tasks, and `wanted` where the limit is far."""
+    cursor = connection.cursor(binary=True)
+    try:
+        cursor.execute(
+            query("claim_limited"),
+            (
+                worker_id,
+                queue,
+                types,
+                free,
+                wanted,
+                texts([run_at for run_at, _ in frontier]),
+                numbers([task_id for _, task_id in frontier]),
+                floor,
+                options,
+            ),
+        )
+    except psycopg.errors.LockNotAvailable:  # others claim from it so slowly that this one did not get its turn
+        return LimitedClaim([], floor, LOCKED_SECONDS, None)
+    *rows, verdict = cursor.fetchall()
+    next_floor, held_seconds, room = verdict[-3:]
+    return LimitedClaim([ClaimedTask._make(row[:-3]) for row in rows], next_floor, held_seconds or 0.0, room)
+
+
+def ring_waiting(connection: Connection, queues: Sequence[str]) -> None:
+    """Tasks of these queues, which have limits, have ended: wake who sleeps if others wait for that."""
+    connection.execute(query("ring_waiting"), (texts(queues),))
 
 
 def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:

@@ -35,6 +35,15 @@ class WaitingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingLimit:
+    """A row of `taskflow.waiting_limits()`: a limit of the queue that is reached."""
+
+    code: str
+    most: int | None
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingReason:
     """`code` is a stable word; `reason` and `fix` are sentences for people; `fix` None: nothing needs to be done."""
 
@@ -43,13 +52,13 @@ class WaitingReason:
     fix: str | None
 
 
-def waiting_reason(task: WaitingFacts) -> WaitingReason:
+def waiting_reason(task: WaitingFacts, limit: WaitingLimit | None = None) -> WaitingReason:
     """The first reason that holds."""
     if task.state in FINISHED_STATES:
         return _ended(task)
     if task.state == "running":
         return _running(task)
-    return _not_ready(task) or _no_worker(task) or _in_line(task)
+    return _not_ready(task) or _no_worker(task) or (_limited(task, limit) if limit else _in_line(task))
 
 
 def _ended(task: WaitingFacts) -> WaitingReason:
@@ -118,6 +127,30 @@ def _no_worker(task: WaitingFacts) -> WaitingReason | None:
             "Resume one: POST /api/v1/workers/{id}/resume.",
         )
     return None
+
+
+def _limited(task: WaitingFacts, limit: WaitingLimit) -> WaitingReason:
+    queue = f"PATCH /api/v1/queues/{task.queue}"
+    next_at = f"; the next may at {limit.next_at:%H:%M:%S UTC}" if limit.next_at else ""
+    match limit.code:
+        case "type_paused":
+            reason = f"The type {task.type!r} is paused in the queue {task.queue!r}."
+            fix = f"Resume it: {queue} with type_limits."
+        case "max_workers":
+            reason = f"No more than {limit.most:,} tasks of the queue {task.queue!r} run at once, and as many do."
+            fix = f"Wait for one to end, or raise the limit: {queue} with max_workers."
+        case "rate_limit":
+            reason = (
+                f"As many tasks of the queue {task.queue!r} have started as may in its period, {limit.most:,}{next_at}."
+            )
+            fix = f"Wait, or raise the limit: {queue} with rate_limit."
+        case _:
+            reason = (
+                f"As many tasks of the type {task.type!r} have started in the queue {task.queue!r} as may in its "
+                f"period, {limit.most:,}{next_at}."
+            )
+            fix = f"Wait, or raise the limit: {queue} with type_limits."
+    return WaitingReason(limit.code, reason, fix)
 
 
 def _in_line(task: WaitingFacts) -> WaitingReason:

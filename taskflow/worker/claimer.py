@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,12 +15,12 @@ import psycopg
 from taskflow.settings import Settings
 from taskflow.store import bells, queues, tasks, workers
 from taskflow.store.arrays import texts
-from taskflow.store.connection import CONNECTION_LOST, repeat_on_conflict
+from taskflow.store.connection import CONNECTION_LOST
 from taskflow.store.migrate import schema_problem
 from taskflow.telemetry import get_logger
+from taskflow.worker.claims import Claims
 from taskflow.worker.completer import Completer
 from taskflow.worker.dispatcher import Dispatcher
-from taskflow.worker.frontier import Frontier
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
@@ -77,21 +77,21 @@ class Claimer:
         self.metrics: WorkerMetrics | None = None
         self._listener = Listener()
         self._sleeper = Sleeper(self._listener)
-        self._frontier = Frontier()
+        self._claims = Claims(self._types, asynchronous=settings.claim_commit == "async")
         self._stopping = Event()
         self._session = Session(settings.database_url, "claimer", self._stopping, self._prepare)
         self._log = get_logger("claimer")
         self._queues: list[str] = list(settings.queues)
         self._queues_read = float("-inf")
         self._poll_seconds = settings.poll_interval
-        self._claim_options = '{"commit": "async"}' if settings.claim_commit == "async" else "{}"
         self._notified = True
         self._wake_at = -1
         self._due_pause = FIRST_DUE_PAUSE_SECONDS
         self._due_at = float("inf")
         self._looks = 0
         self._paused: set[str] = set()
-        self._priorities: dict[str, int] = {}
+        self._made_room: SimpleQueue[frozenset[str]] = SimpleQueue()
+        completer.room_made = self._room_made
         self._thread = Thread(target=self._run, name="claimer", daemon=True)
         slots.when_free(self._slot_free)
 
@@ -146,6 +146,8 @@ class Claimer:
     def _step(self, connection: Connection) -> None:
         """One look: claim what there is room for; when there is nothing more, sleep."""
         self._mind_operators()
+        if not self._made_room.empty():
+            self._fill_room(connection)
         if not self._may_claim(connection):
             return
         wanted = self._room()
@@ -156,18 +158,38 @@ class Claimer:
         if self._sleeper.polls_for_inserter:
             self._look_beside_inserter(connection, wanted)
             return
-        sweep = self._frontier.sweep_is_due
+        sweep = self._claims.frontier.sweep_is_due
         if self._claim(connection, wanted, sweep=sweep) >= wanted:
             return
         if not sweep and not self._sweep(connection):
             return
         self._rest(connection)
 
+    def _fill_room(self, connection: Connection) -> None:
+        """Tasks of queues with `max_workers` have ended here: take the next, and wake others for what is left."""
+        roomy: set[str] = set()
+        while not self._made_room.empty():
+            roomy |= self._made_room.get()
+        self._claims.look_again(roomy)
+        if self._heartbeat.wanted == "running" and (wanted := self._room()) > 0:
+            self._claim(connection, wanted, sweep=False)
+            roomy = {name for name in roomy if self._claims.has_room(name)}
+        if roomy:
+            self._completer.ask(lambda other: tasks.ring_waiting(other, sorted(roomy)))
+
+    def _room_made(self, queues: frozenset[str]) -> bool:
+        """Called by the completer when tasks of these queues have ended. False: nobody here takes the next."""
+        if self._stopping.is_set() or not self._thread.is_alive():
+            return False
+        self._made_room.put(queues)
+        self._listener.wake()
+        return True
+
     def _look_beside_inserter(self, connection: Connection, wanted: int) -> None:
         """A transaction that has inserted without notifying is open, so what it commits must be looked for: with one
         statement a look, every second time with another for the bell."""
         due = self._settings.queues or self._ask_next_due(connection) <= 0
-        if due and self._claim(connection, wanted, sweep=self._frontier.sweep_wait_seconds <= 0):
+        if due and self._claim(connection, wanted, sweep=self._claims.frontier.sweep_wait_seconds <= 0):
             return
         self._looks += 1
         if self._looks % 2:
@@ -202,24 +224,24 @@ class Claimer:
         enough = in_flight <= self._slots.size or room >= self._settings.claim_batch // 2
         return min(room, self._settings.claim_batch) if enough else 0
 
+    def _free(self) -> int:
+        """For how many tasks of queues with limits there are slots. Where tasks of other queues are held ready beyond
+        the slots, those with limits take turns with them, or they would never come."""
+        beyond = len(self._slots.in_flight) - self._slots.size
+        if beyond <= 0 or not self._claims.limited:
+            return max(0, -beyond)
+        limited = sum(attempt.task.queue in self._claims.limited for attempt in self._slots.in_flight.all())
+        return max(0, self._slots.size - limited)
+
     def _claim(self, connection: Connection, wanted: int, *, sweep: bool) -> int:
         """Claim and dispatch; returns how many came."""
         names = self._served(connection)
         worker_id = self._identity.current
         if not names or worker_id is None:
             return 0
-        began = time.monotonic()
-        bounds = self._frontier.bounds(names, sweep=sweep)
-        claimed = repeat_on_conflict(
-            lambda: tasks.claim(connection, worker_id, names, self._types, wanted, bounds, options=self._claim_options)
-        )
-        now = time.monotonic()
-        self._frontier.took(now - began, sweep=sweep)
+        claimed = self._claims.claim(connection, worker_id, names, wanted=wanted, free=self._free(), sweep=sweep)
         if claimed:
-            order = {name: place for place, name in enumerate(names)}
-            claimed.sort(key=lambda task: (order[task.queue], -task.priority, task.run_at, task.id))
-            self._frontier.advance(claimed)
-            self._dispatcher.dispatch(claimed, worker_id, now)
+            self._dispatcher.dispatch(claimed, worker_id, time.monotonic())
             self._sleeper.found_work(connection, busy=len(claimed) >= wanted)
             self._due_pause = FIRST_DUE_PAUSE_SECONDS
         if self.metrics is not None:
@@ -228,7 +250,7 @@ class Claimer:
 
     def _sweep(self, connection: Connection) -> bool:
         """A claim came back short: look from the bottom before believing that there is nothing more. True: so it is."""
-        wait = self._frontier.sweep_wait_seconds
+        wait = self._claims.frontier.sweep_wait_seconds
         if wait > 0:
             self._handle(self._sleeper.pause(connection, min(wait, self._poll_seconds)))
             return False
@@ -257,6 +279,8 @@ class Claimer:
         """Seconds until the next task of a queue that is served is due: how long to sleep at most."""
         due = tasks.next_due(connection, self._settings.queues or None, self._types)
         self._learn(due)
+        for name in due:
+            due[name] = max(due[name], self._claims.held_seconds(name))
         for name in self._paused.intersection(due):  # resumed it is found out, also by somebody who notifies nobody
             due[name] = QUEUES_SECONDS
         seconds = min(due.values(), default=float("inf"))
@@ -290,20 +314,18 @@ class Claimer:
     # What it knows of queues
 
     def _served(self, connection: Connection) -> list[str]:
-        """The queues to claim from: not paused, higher priority first, equals in turn."""
+        """The queues to claim from: those that are not paused."""
         if time.monotonic() - self._queues_read > QUEUES_SECONDS:
             self._queues_read = time.monotonic()
             settings = queues.read(connection)
             self._dispatcher.queues = settings
             self._paused = {name for name, queue in settings.items() if queue.paused}
-            self._priorities = {name: queue.priority for name, queue in settings.items() if queue.priority}
+            self._claims.learn(settings)
+            full = (name for name, queue in settings.items() if queue.max_workers is not None)
+            self._completer.limited_queues = frozenset(full)
             if not self._settings.queues:
                 self._learn(tasks.next_due(connection, None, self._types))
-        names = [name for name in self._queues if name not in self._paused]
-        if len(names) > 1:
-            random.shuffle(names)
-            names.sort(key=lambda name: -self._priorities.get(name, 0))
-        return names
+        return [name for name in self._queues if name not in self._paused]
 
     def _learn(self, due: dict[str, float]) -> None:
         """A worker that serves every queue claims from those that have something due before it asks again."""

@@ -55,6 +55,8 @@ class Completer:
         self._set_aside = SetAside()
         self.events = EventPublisher(self.wake)
         self.metrics: WorkerMetrics | None = None
+        self.limited_queues: frozenset[str] = frozenset()  # those with max_workers: an end there makes room
+        self.room_made: Callable[[frozenset[str]], bool] = lambda _: False  # True: whoever was told minds it
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
@@ -213,6 +215,10 @@ class Completer:
             self._bisect(connection, worker_id, group, error)
             return
         self._in_flight.written([item.attempt for item in group])
+        if self.limited_queues:
+            ended_in = self.limited_queues.intersection(item.attempt.task.queue for item in group)
+            if ended_in and not self.room_made(ended_in):
+                tasks.ring_waiting(connection, sorted(ended_in))
         self.events.last_write = time.monotonic()
         if self.events.wanted:
             self.events.ended(group, ended)

@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from taskflow.bench import api, drain, enqueue, gate, held_snapshot, history, idle, latency, memory, payloads, slots
+from taskflow.bench import (
+    api,
+    drain,
+    enqueue,
+    gate,
+    held_snapshot,
+    history,
+    idle,
+    latency,
+    limits,
+    memory,
+    payloads,
+    slots,
+)
 from taskflow.bench.report import Report
 from taskflow.bench.server import Server
 from taskflow.cli.main import main
@@ -30,6 +43,7 @@ SMALL: list[tuple[Callable[..., Report], dict[str, Any], set[str]]] = [
         {"client.enqueue", "SQL enqueue()", "client.enqueue_many, 1,000 a call", "COPY", "client.copy"},
     ),
     (latency.run, {"tasks": 10}, {"pickup p50, commit acknowledged → handler", "due in the future, late by p99"}),
+    (limits.run, {"tasks": 300, "rounds": 1, "processes": 1}, {"max_workers", "rate_limit", "aging"}),
     (gate.run, {"rounds": 1, "seconds": 1.0, "clients": (2,)}, {"2 clients"}),
     (gate.run, {"rounds": 1, "seconds": 1.0, "clients": (1,), "drained": True}, {"1 client"}),
     (

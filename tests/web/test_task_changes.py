@@ -230,6 +230,32 @@ def test_why_names_what_is_between_a_task_and_a_worker(
     assert code() == "cancelled"
 
 
+def test_why_names_a_limit_that_is_reached(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
+    limits = {
+        "type_paused": {"type_limits": {"echo": {"paused": True}}},
+        "max_workers": {"max_workers": 1},
+        "rate_limit": {"rate_limit": 1, "rate_period": 3600},
+        "type_rate_limit": {"type_limits": {"echo": {"rate_limit": 1, "rate_period": 3600}}},
+    }
+    for code, settings in limits.items():
+        assert client.put(f"/api/v1/queues/{code}", json=settings).status_code == 201
+        create(client, queue=code)
+    add_worker(connection)
+    tasks = {code: create(client, queue=code) for code in limits}
+    for code in limits:
+        connection.execute(
+            "SELECT * FROM taskflow.claim_limited(1, %s, '{echo}', 1, 1,"
+            " array_fill('-infinity'::timestamptz, ARRAY[4]), array_fill(0::bigint, ARRAY[4]), 0)",
+            [code],
+        )
+
+    found = {code: why(client, task) for code, task in tasks.items()}
+
+    assert {code: answer["code"] for code, answer in found.items()} == {code: code for code in limits}
+    assert all(f"PATCH /api/v1/queues/{code}" in answer["fix"] for code, answer in found.items())
+    assert "; the next may at " in found["rate_limit"]["reason"]
+
+
 @pytest.mark.parametrize(
     ("outcome", "details", "code"),
     [("succeeded", {}, "completed"), ("failed", {"error": "boom"}, "retrying"),

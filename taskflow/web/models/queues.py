@@ -55,13 +55,13 @@ class QueueSettings(Body):
     """The settings of a queue; what is left out has its default."""
 
     priority: int = Field(0, ge=-LARGE, le=LARGE, description="queues with a higher one are served first")
-    weight: Count = Field(1, description="share among queues of equal priority" + STORED_ONLY)
-    max_workers: Count | None = Field(None, description="tasks that run at once, all workers together" + STORED_ONLY)
+    weight: Count = Field(1, description="share among queues of equal priority")
+    max_workers: Count | None = Field(None, description="tasks that run at once, all workers together")
     key_limit: Count = Field(1, description="tasks of one concurrency_key that run at once" + STORED_ONLY)
-    rate_limit: Rate | None = Field(None, description="task starts per period, in a sliding window" + STORED_ONLY)
+    rate_limit: Rate | None = Field(None, description="task starts per period, in a sliding window")
     rate_period: Period = Field(1, description="seconds")
     type_limits: Annotated[dict[TypeName, TypeLimit], AfterValidator(_few)] = Field(
-        default_factory=dict, description="the same for single types" + STORED_ONLY
+        default_factory=dict, description="the same for single types"
     )
     max_retries: int = Field(4, ge=0, le=999, description="attempts are one more")
     retry_strategy: Strategy = "exponential"
@@ -72,7 +72,7 @@ class QueueSettings(Body):
     max_depth: int = Field(LARGE, ge=1, le=LARGEST_INTEGER, description="tasks that may wait; 503 above it")
     dead_letter: bool = Field(True, description="false: a task whose attempts are used up ends as failed")
     dead_letter_queue: QueueName | None = Field(None, description="a name that groups dead letters")
-    aging_seconds: Period | None = Field(None, description="waiting that long lifts a task one priority" + STORED_ONLY)
+    aging_seconds: Period | None = Field(None, description="waiting that long lifts a task one priority")
     retention: Retention = Field(Retention(), description="seconds that ended tasks are kept, by state" + STORED_ONLY)
     paused: bool = Field(False, description="nothing is claimed from it")
 

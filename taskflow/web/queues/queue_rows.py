@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Integer, Row, Select, Text, any_, bindparam, func, or_, select
@@ -60,6 +59,6 @@ def not_changed(name: str) -> Problem:
 
 def body(row: Row[Any]) -> dict[str, Any]:
     """A queue as every endpoint answers it."""
-    found: Mapping[str, Any] = row._asdict()
+    found = {name: value for name, value in row._asdict().items() if name != "limited_at"}  # the claims' own business
     times = {name: utc(found[name]) for name in ("created_at", "updated_at")}
     return {**found, **times}

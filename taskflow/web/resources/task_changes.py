@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from taskflow.errors import TaskNotFound, WrongState
 from taskflow.tasks.task import FINISHED_STATES
-from taskflow.tasks.waiting_reason import WaitingFacts, waiting_reason
+from taskflow.tasks.waiting_reason import WaitingFacts, WaitingLimit, waiting_reason
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_queue
 from taskflow.web.http import params
@@ -32,6 +32,7 @@ CHANGE = text("SELECT outcome, state FROM taskflow.change_task(:id, :changes, :v
     ID, bindparam("changes", type_=JSONB), bindparam("version", type_=Integer)
 )
 FACTS = text("SELECT * FROM taskflow.waiting_facts(:id, :timeout)").bindparams(ID, bindparam("timeout", type_=Double))
+LIMITS = text("SELECT * FROM taskflow.waiting_limits(:id) LIMIT 1").bindparams(ID)
 
 blueprint = Blueprint("task_changes", __name__)
 
@@ -116,7 +117,10 @@ def why(task_id: str) -> Response:
     if not rows:
         raise TaskNotFound(number)
     facts = rows[0]._asdict()
-    found = waiting_reason(WaitingFacts(**(facts | {"run_at": utc(facts["run_at"])})))
+    limits = [
+        WaitingLimit(row.code, row.most, utc(row.next_at)) for row in shared.database.fetch(LIMITS, {"id": number})
+    ]
+    found = waiting_reason(WaitingFacts(**(facts | {"run_at": utc(facts["run_at"])})), limits[0] if limits else None)
     return answer({"reason": found.reason, "code": found.code, "fix": found.fix})
 
 

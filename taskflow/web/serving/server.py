@@ -13,7 +13,7 @@ from taskflow import telemetry
 from taskflow.errors import TaskflowError
 from taskflow.settings import Settings
 from taskflow.web.access.rate_limit import RateLimit
-from taskflow.web.app import create_app
+from taskflow.web.app import create_app, resource_modules
 
 # Longer than routers keep their connections to us (Heroku 90 s, AWS 60 s): who closes first must be the router, or it
 # may just be sending a request.
@@ -32,6 +32,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self.settings = settings
         self.rate_limit = RateLimit(settings.rate_limit)  # here, before the processes are forked that share it
+        resource_modules()  # here too: they share the memory, and start sooner
         self._descriptor = listener.detach()  # gunicorn's from now on: it closes it
         super().__init__()
 

@@ -1,0 +1,187 @@
+-- Claims from one queue that has a limit (max_workers, rate_limit, type_limits) or lets its tasks rise (aging_seconds), as
+-- claim_tasks does from the others: at most p_free tasks, for which there are slots, and up to p_wanted where the limit
+-- is far. What is claimed and waits in one process could run in another, and a start counts when it is claimed.
+--
+-- All claims from such a queue go one after the other, by an advisory lock: class 1413567308, object hashtext(queue). The
+-- lock and what is counted under it are statements of their own, each with a snapshot that sees the claim before. A claim
+-- is a transaction alone, which the server ends also when its worker does not: nobody keeps the lock.
+--
+-- max_workers: what runs is counted from the tasks themselves, so that whatever ends one, a rescue too, makes room. They
+-- are found by claim_number, which only such a claim gives. p_floor, which this function answers as `floor`, is the lowest
+-- number that runs: below it are only dead entries of the index, which pile up while somebody holds an old snapshot.
+-- Workers that did not know yet of a limit have claimed without number: for a minute what they run is given one.
+--
+-- The last row has no id. Its `held_seconds` says for how long a limit holds back what is left; 'infinity': until a task of
+-- the queue ends; NULL: none does. Its `room` says how many more may run, NULL: any number. Who has ended a task and does
+-- not take the next itself calls ring_waiting.
+CREATE OR REPLACE FUNCTION taskflow.claim_limited(
+    p_worker bigint, p_queue text, p_types text[], p_free integer, p_wanted integer,
+    p_after_run_at timestamptz[], p_after_id bigint[], p_floor bigint, p_options jsonb DEFAULT '{}')
+RETURNS TABLE (id bigint, attempt integer, type text, queue text, priority smallint, run_at timestamptz,
+               payload jsonb, metadata jsonb, timeout double precision, losses integer,
+               floor bigint, held_seconds double precision, room integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+SET lock_timeout = '1s'
+AS $$
+DECLARE
+    v_queue taskflow.queues;
+    v_now timestamptz;
+    v_number bigint;
+    v_floor bigint := p_floor;
+    v_left integer;
+    v_room integer := p_wanted;
+    v_aging interval := interval '0';
+    v_starts_left integer;
+    v_next_at timestamptz;
+    v_held_until timestamptz;
+    v_types text[] := p_types;
+    v_capped text[] := '{}';   -- the types with a limit of their own, how many of them may start, and the next when
+    v_caps integer[] := '{}';
+    v_nexts timestamptz[] := '{}';
+    v_periods double precision[] := '{}';
+    v_started integer[] := '{}';
+    v_limit record;
+    v_ids bigint[];
+    v_kept bigint[];
+    v_task record;
+    v_place integer;
+    v_total integer := 0;
+BEGIN
+    IF p_options ->> 'commit' = 'async' THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    PERFORM pg_advisory_xact_lock(1413567308, hashtext(p_queue));
+    SELECT q.* INTO v_queue FROM taskflow.queues q WHERE q.name = p_queue;
+    v_now := clock_timestamp();
+    IF v_queue.paused THEN
+        v_room := 0;
+    END IF;
+
+    IF v_queue.max_workers IS NOT NULL THEN
+        IF v_queue.limited_at > v_now - interval '1 minute' THEN
+            UPDATE taskflow.tasks_live t SET claim_number = nextval('taskflow.claim_numbers')
+            WHERE t.id = ANY (ARRAY(
+                SELECT r.id FROM taskflow.tasks_live r
+                WHERE r.worker_id IS NOT NULL AND r.queue = p_queue AND r.claim_number IS NULL FOR UPDATE SKIP LOCKED));
+        END IF;
+        SELECT v_queue.max_workers - count(*), coalesce(min(t.claim_number), p_floor) INTO v_left, v_floor
+        FROM taskflow.tasks_live t
+        WHERE t.queue = p_queue AND t.claim_number >= p_floor AND t.worker_id IS NOT NULL;
+        v_room := least(v_room, greatest(p_free, v_left - v_queue.max_workers / 2), v_left);
+        IF v_left <= 0 THEN
+            v_held_until := 'infinity';
+        END IF;
+    END IF;
+
+    IF v_queue.rate_limit IS NOT NULL THEN
+        SELECT s.starts, s.next_at INTO v_starts_left, v_next_at
+        FROM taskflow.starts_left(p_queue, '', v_queue.rate_limit, v_queue.rate_period, v_now) s;
+        v_room := least(v_room, greatest(p_free, v_starts_left - v_queue.rate_limit / 2), v_starts_left);
+        IF v_starts_left <= 0 THEN
+            v_held_until := greatest(v_held_until, v_next_at);
+        END IF;
+    END IF;
+
+    IF v_room > 0 AND v_queue.type_limits <> '{}' THEN
+        FOR v_limit IN
+            SELECT l.key AS type, (l.value ->> 'rate_limit')::numeric::integer AS rate_limit,
+                   coalesce((l.value ->> 'rate_period')::double precision, 1) AS rate_period,
+                   coalesce((l.value ->> 'paused')::boolean, false) AS paused
+            FROM jsonb_each(v_queue.type_limits) l WHERE l.key = ANY (p_types)
+        LOOP
+            IF v_limit.paused THEN
+                v_types := array_remove(v_types, v_limit.type);
+            ELSIF v_limit.rate_limit IS NOT NULL THEN
+                SELECT s.starts, s.next_at INTO v_starts_left, v_next_at
+                FROM taskflow.starts_left(p_queue, v_limit.type, v_limit.rate_limit, v_limit.rate_period, v_now) s;
+                v_capped := v_capped || v_limit.type;
+                v_caps := v_caps || least(v_starts_left, greatest(p_free, v_starts_left - v_limit.rate_limit / 2));
+                v_nexts := v_nexts || v_next_at;
+                v_periods := v_periods || v_limit.rate_period;
+                v_started := v_started || 0;
+                IF v_starts_left <= 0 THEN
+                    v_types := array_remove(v_types, v_limit.type);
+                END IF;
+            END IF;
+        END LOOP;
+    END IF;
+
+    IF v_queue.aging_seconds IS NOT NULL THEN
+        v_aging := least(v_queue.aging_seconds, 1e9) * interval '1 second';
+    END IF;
+    -- Later than the end of whatever made room: not the time of the transaction, which began before it had the lock.
+    v_now := clock_timestamp();
+    v_number := nextval('taskflow.claim_numbers');
+    -- A task counts as one priority higher for each aging_seconds that it has been due.
+    FOR v_level IN REVERSE 3 .. 0 LOOP
+        FOR v_priority IN REVERSE v_level .. CASE WHEN v_queue.aging_seconds IS NULL THEN v_level ELSE 0 END LOOP
+            WHILE v_room > 0 AND cardinality(v_types) > 0 LOOP
+                v_ids := ARRAY(
+                    SELECT c.id
+                    FROM taskflow.tasks_live c
+                    WHERE c.queue = p_queue AND c.priority = v_priority
+                      AND (c.run_at, c.id) > (p_after_run_at[v_priority + 1], p_after_id[v_priority + 1])
+                      AND c.run_at <= v_now - (v_level - v_priority) * v_aging
+                      AND c.state IN ('pending', 'retrying') AND c.type = ANY (v_types)
+                    ORDER BY c.run_at, c.id
+                    LIMIT v_room
+                    FOR UPDATE SKIP LOCKED);
+                v_kept := v_ids;
+                IF cardinality(v_capped) > 0 THEN
+                    v_kept := '{}';
+                    FOR v_task IN
+                        SELECT i.id, t.type FROM unnest(v_ids) i (id)
+                        CROSS JOIN LATERAL (SELECT l.type FROM taskflow.tasks_live l WHERE l.id = i.id OFFSET 0) t
+                    LOOP
+                        v_place := array_position(v_capped, v_task.type::text);
+                        IF v_place IS NOT NULL THEN
+                            CONTINUE WHEN v_caps[v_place] <= 0;
+                            v_caps[v_place] := v_caps[v_place] - 1;
+                            v_started[v_place] := v_started[v_place] + 1;
+                            IF v_caps[v_place] = 0 THEN
+                                v_types := array_remove(v_types, v_capped[v_place]);
+                            END IF;
+                        END IF;
+                        v_kept := v_kept || v_task.id;
+                    END LOOP;
+                END IF;
+                RETURN QUERY
+                UPDATE taskflow.tasks_live t
+                SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now, started_at = NULL,
+                    updated_at = now(), version = t.version + 1, claim_number = v_number
+                WHERE t.id = ANY (v_kept)
+                RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
+                          t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses, NULL::bigint,
+                          NULL::double precision, NULL::integer;
+                v_room := v_room - cardinality(v_kept);
+                v_total := v_total + cardinality(v_kept);
+                -- Once more only where types at their limit stood before others.
+                EXIT WHEN cardinality(v_kept) = cardinality(v_ids);
+            END LOOP;
+        END LOOP;
+    END LOOP;
+
+    IF v_total > 0 AND v_left = v_queue.max_workers THEN
+        v_floor := v_number;
+    END IF;
+    IF v_total > 0 AND v_queue.rate_limit IS NOT NULL THEN
+        PERFORM taskflow.count_starts(p_queue, '', v_queue.rate_period, v_now, v_total);
+    END IF;
+    FOR v_place IN 1 .. cardinality(v_capped) LOOP
+        IF v_started[v_place] > 0 THEN
+            PERFORM taskflow.count_starts(p_queue, v_capped[v_place], v_periods[v_place], v_now, v_started[v_place]);
+        ELSIF NOT v_capped[v_place] = ANY (v_types) THEN
+            v_held_until := least(v_held_until, v_nexts[v_place]);
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT NULL::bigint, NULL::integer, NULL::text, NULL::text, NULL::smallint, NULL::timestamptz, NULL::jsonb,
+        NULL::jsonb, NULL::double precision, NULL::integer, v_floor,
+        CASE WHEN v_total = 0 AND v_held_until = 'infinity' THEN 'infinity'::double precision
+             WHEN v_total = 0 THEN greatest(0, extract(epoch FROM v_held_until - v_now))::double precision END,
+        greatest(0, v_left - v_total);
+END $$;
+REVOKE ALL ON FUNCTION taskflow.claim_limited(
+    bigint, text, text[], integer, integer, timestamptz[], bigint[], bigint, jsonb) FROM PUBLIC;

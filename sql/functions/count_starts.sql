@@ -1,0 +1,12 @@
+-- Counts what was just claimed in the window that starts_left looks at.
+CREATE OR REPLACE FUNCTION taskflow.count_starts(
+    p_queue text, p_type text, p_period double precision, p_now timestamptz, p_starts integer) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO taskflow.rate_windows AS w (queue, type, window_start, starts)
+    VALUES (p_queue, p_type,
+            date_bin(taskflow.window_part(p_period) * interval '1 second', p_now, timestamptz 'epoch'), p_starts)
+    ON CONFLICT (queue, type, window_start) DO UPDATE SET starts = w.starts + excluded.starts
+$$;
+REVOKE ALL ON FUNCTION taskflow.count_starts(text, text, double precision, timestamptz, integer) FROM PUBLIC;

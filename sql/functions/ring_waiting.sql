@@ -1,0 +1,17 @@
+-- Tasks of queues with a limit have ended: wakes who sleeps, if something waits in these queues that they held back.
+CREATE OR REPLACE FUNCTION taskflow.ring_waiting(p_queues text[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
+    SELECT taskflow.ring(ARRAY(
+        SELECT q.name FROM unnest(p_queues) q (name)
+        WHERE EXISTS (
+            SELECT FROM generate_series(0, 3) p (priority)
+            CROSS JOIN LATERAL (
+                SELECT FROM taskflow.tasks_live c
+                WHERE c.queue = q.name AND c.priority = p.priority AND c.run_at <= now() AND c.state IN ('pending', 'retrying')
+                ORDER BY c.run_at, c.id LIMIT 1) w)))
+$$;
+REVOKE ALL ON FUNCTION taskflow.ring_waiting(text[]) FROM PUBLIC;

@@ -1,0 +1,36 @@
+-- The limits of its queue that hold a due task back at this moment, as claim_limited would find: `most` tasks may run at
+-- once, or start in a period; `next_at`: when the next may, unknown where a running one has to end first.
+CREATE OR REPLACE FUNCTION taskflow.waiting_limits(p_id bigint)
+RETURNS TABLE (code text, most integer, next_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    v_task taskflow.tasks;
+    v_queue taskflow.queues;
+    v_type jsonb;
+BEGIN
+    SELECT * INTO v_task FROM taskflow.find_task(p_id);
+    SELECT * INTO v_queue FROM taskflow.queues q WHERE q.name = v_task.queue;
+    v_type := v_queue.type_limits -> v_task.type::text;
+    IF (v_type ->> 'paused')::boolean THEN
+        RETURN QUERY SELECT 'type_paused', NULL::integer, NULL::timestamptz;
+    END IF;
+    IF v_queue.max_workers <= (
+        SELECT count(*) FROM taskflow.tasks_live t
+        WHERE t.queue = v_queue.name AND t.worker_id IS NOT NULL AND t.claim_number IS NOT NULL) THEN
+        RETURN QUERY SELECT 'max_workers', v_queue.max_workers, NULL::timestamptz;
+    END IF;
+    RETURN QUERY
+    SELECT l.code, l.rate_limit, min(w.window_start) + l.span
+    FROM (VALUES ('rate_limit', '', v_queue.rate_limit, v_queue.rate_period),
+                 ('type_rate_limit', v_task.type::text, (v_type ->> 'rate_limit')::numeric::integer,
+                  coalesce((v_type ->> 'rate_period')::double precision, 1))) r (code, type, rate_limit, period)
+    CROSS JOIN LATERAL (
+        SELECT r.code, r.rate_limit, (least(r.period, 1e9) + taskflow.window_part(r.period)) * interval '1 second' AS span) l
+    JOIN taskflow.rate_windows w ON w.queue = v_queue.name AND w.type = r.type AND w.window_start > clock_timestamp() - l.span
+    GROUP BY l.code, l.rate_limit, l.span
+    HAVING sum(w.starts) >= l.rate_limit;
+END $$;
+REVOKE ALL ON FUNCTION taskflow.waiting_limits(bigint) FROM PUBLIC;

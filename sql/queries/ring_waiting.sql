@@ -1,0 +1,1 @@
+SELECT taskflow.ring_waiting(%s::text[])

@@ -1,0 +1,231 @@
+"""What claim_limited guarantees: limits of a queue hold exactly, whoever claims, and nothing else is held back."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+
+from taskflow.store import tasks
+from taskflow.store.arrays import texts
+from taskflow.store.tasks import BOTTOM, LimitedClaim
+from tests.store.support import Connection, claim, complete, insert, row, worker
+
+
+def limit(connection: Connection, **settings: Any) -> None:
+    """Set these columns of the queue "default"."""
+    assignments = ", ".join(f"{name} = %s" for name in settings)
+    connection.execute(f"UPDATE taskflow.queues SET {assignments} WHERE name = 'default'", list(settings.values()))
+
+
+def claim_limited(
+    connection: Connection,
+    worker_id: int,
+    wanted: int = 10,
+    *,
+    free: int | None = None,
+    types: tuple[str, ...] = ("noop",),
+    floor: int = 0,
+) -> LimitedClaim:
+    return tasks.claim_limited(
+        connection,
+        worker_id,
+        "default",
+        texts(types),
+        free=wanted if free is None else free,
+        wanted=wanted,
+        frontier=[BOTTOM] * 4,
+        floor=floor,
+    )
+
+
+def running(connection: Connection) -> int:
+    (found,) = connection.execute("SELECT count(*) FROM taskflow.tasks WHERE state = 'running'").fetchall()
+    return int(found[0])
+
+
+class TestMaxWorkers:
+    def test_no_more_run_than_may_and_an_end_makes_room_for_one(self, connection: Connection) -> None:
+        limit(connection, max_workers=3)
+        ids = insert(connection, 5)
+        me, other = worker(connection), worker(connection)
+        first = claim_limited(connection, me, 2)
+        second = claim_limited(connection, other)
+        assert sorted(task.id for task in first.tasks + second.tasks) == ids[:3]
+        assert (first.room, second.room) == (1, 0)
+
+        third = claim_limited(connection, me)
+        assert (third.tasks, third.held_seconds, third.room) == ([], float("inf"), 0)
+
+        complete(connection, other, second.tasks)
+        assert [task.id for task in claim_limited(connection, me).tasks] == [ids[3]]
+        assert running(connection) == 3
+
+    def test_what_ends_in_whatever_way_makes_room(self, connection: Connection) -> None:
+        limit(connection, max_workers=1, retry_delay=0)
+        insert(connection, 6)
+        me = worker(connection)
+        for outcome in ("succeeded", "failed", "snoozed", "cancelled"):
+            (task,) = claim_limited(connection, me).tasks
+            complete(connection, me, [task], outcome, details='{"delay": 0}')
+            assert running(connection) == 0
+        (task,) = claim_limited(connection, me).tasks
+        assert tasks.release(connection, me, [(task.id, task.attempt)]) == 1
+        (task,) = claim_limited(connection, me).tasks
+        rescued = connection.execute("SELECT taskflow.rescue_tasks(%s, 0)", [me]).fetchone()
+        assert rescued == (1,)
+        assert len(claim_limited(connection, worker(connection)).tasks) == 1
+
+    def test_many_claiming_at_once_never_exceed_it_and_leave_no_place_empty(
+        self, connection: Connection, dsn: str
+    ) -> None:
+        limit(connection, max_workers=3)
+        insert(connection, 300)
+        most: list[int] = []
+        done = 0
+
+        def work() -> None:
+            nonlocal done
+            with psycopg.connect(dsn, autocommit=True) as own:
+                me = worker(own)
+                while done < 300:
+                    answer = claim_limited(own, me, 2)
+                    if answer.tasks:
+                        most.append(running(own))
+                        complete(own, me, answer.tasks)
+                        done += len(answer.tasks)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert done == 300
+        assert max(most) == 3
+
+    def test_what_was_claimed_before_there_was_a_limit_counts(self, connection: Connection) -> None:
+        insert(connection, 10)
+        me = worker(connection)
+        before = claim(connection, me, 2)
+        limit(connection, max_workers=3)
+        assert len(claim_limited(connection, me).tasks) == 1
+        assert row(connection, before[0].id, "state") == ("running",)
+        limit(connection, max_workers=2)
+        complete(connection, me, before[:1])
+        assert claim_limited(connection, me).tasks == []
+
+    def test_the_floor_leaves_out_what_has_ended_and_nothing_that_runs(self, connection: Connection) -> None:
+        limit(connection, max_workers=2)
+        insert(connection, 10)
+        me = worker(connection)
+        old = claim_limited(connection, me, 1)
+        floor = old.floor
+        assert floor > 0
+        for _ in range(4):
+            answer = claim_limited(connection, me, floor=floor)
+            assert len(answer.tasks) == 1
+            assert answer.floor == floor  # the first one still runs
+            complete(connection, me, answer.tasks)
+        complete(connection, me, old.tasks)
+        answer = claim_limited(connection, me, floor=floor)
+        assert len(answer.tasks) == 2
+        assert answer.floor > floor
+        assert claim_limited(connection, me, floor=answer.floor).room == 0
+
+    def test_a_queue_that_is_paused_gives_nothing_and_is_not_held_back_by_a_limit(self, connection: Connection) -> None:
+        limit(connection, max_workers=3, paused=True)
+        insert(connection)
+        answer = claim_limited(connection, worker(connection))
+        assert (answer.tasks, answer.held_seconds) == ([], 0)
+
+    def test_tasks_are_held_ready_only_where_the_limit_is_far(self, connection: Connection) -> None:
+        limit(connection, max_workers=100)
+        insert(connection, 200)
+        me = worker(connection)
+        assert len(claim_limited(connection, me, 200, free=5).tasks) == 50  # half of what may run
+        assert len(claim_limited(connection, me, 200, free=5).tasks) == 5
+        assert len(claim_limited(connection, me, 200, free=0).tasks) == 0
+
+
+class TestRates:
+    def test_no_more_start_in_a_period_than_may(self, connection: Connection) -> None:
+        limit(connection, rate_limit=4, rate_period=3600)
+        insert(connection, 10)
+        me = worker(connection)
+        assert [len(claim_limited(connection, me, wanted).tasks) for wanted in (3, 3, 3)] == [3, 1, 0]
+        held = claim_limited(connection, me).held_seconds
+        assert 3600 < held <= 3600 + 36 + 1  # one part in a hundred more than the period
+
+    def test_a_start_counts_until_it_has_left_the_window(self, connection: Connection) -> None:
+        limit(connection, rate_limit=4, rate_period=3600)
+        insert(connection, 10)
+        me = worker(connection)
+        claim_limited(connection, me, 3)
+        connection.execute("UPDATE taskflow.rate_windows SET window_start = window_start - interval '3600 s'")
+        assert len(claim_limited(connection, me).tasks) == 1
+        connection.execute("UPDATE taskflow.rate_windows SET window_start = window_start - interval '37 s'")
+        assert len(claim_limited(connection, me).tasks) == 3
+        (left,) = connection.execute("SELECT sum(starts) FROM taskflow.rate_windows").fetchall()
+        assert left == (4,)
+
+    def test_a_clock_that_is_set_back_holds_nobody_up(self, connection: Connection) -> None:
+        limit(connection, rate_limit=1, rate_period=10)
+        insert(connection, 2)
+        me = worker(connection)
+        claim_limited(connection, me)
+        connection.execute("UPDATE taskflow.rate_windows SET window_start = window_start + interval '1 day'")
+        assert len(claim_limited(connection, me).tasks) == 1
+
+    def test_a_type_has_a_limit_of_its_own_and_lets_the_others_pass(self, connection: Connection) -> None:
+        limit(connection, type_limits='{"mail": {"rate_limit": 2, "rate_period": 3600}}')
+        mails = insert(connection, 5, type="mail")
+        others = insert(connection, 5)
+        me = worker(connection)
+        answer = claim_limited(connection, me, 6, types=("noop", "mail"))
+        assert sorted(task.id for task in answer.tasks) == [*mails[:2], *others[:4]]
+        answer = claim_limited(connection, me, 6, types=("noop", "mail"))
+        assert [task.id for task in answer.tasks] == others[4:]
+        answer = claim_limited(connection, me, 6, types=("noop", "mail"))
+        assert answer.tasks == []
+        assert 3600 < answer.held_seconds < 3700
+
+    def test_a_type_that_is_paused_waits_and_lets_the_others_pass(self, connection: Connection) -> None:
+        limit(connection, type_limits='{"mail": {"paused": true}}')
+        insert(connection, 2, type="mail")
+        (other,) = insert(connection)
+        answer = claim_limited(connection, worker(connection), types=("noop", "mail"))
+        assert [task.id for task in answer.tasks] == [other]
+
+
+def test_what_waits_long_rises_where_the_queue_says_so(connection: Connection) -> None:
+    limit(connection, aging_seconds=60)
+    minutes = {"low, fresh": (0, 0.5), "low, a minute": (0, 1.5), "low, three": (0, 3.5), "normal, two": (1, 2.5)}
+    ids = {}
+    for name, (priority, age) in minutes.items():
+        (ids[name],) = insert(connection, priority=priority)
+        connection.execute(
+            "UPDATE taskflow.tasks SET run_at = now() - %s * interval '1 minute' WHERE id = %s", [age, ids[name]]
+        )
+    (ids["high, fresh"],) = insert(connection, priority=2)
+    me = worker(connection)
+    order = [claim_limited(connection, me, 1).tasks[0].id for _ in ids]
+    names = {task_id: name for name, task_id in ids.items()}
+    assert [names[task_id] for task_id in order] == [
+        "normal, two", "low, three", "high, fresh", "low, a minute", "low, fresh"
+    ]  # fmt: skip
+
+
+def test_a_queue_may_be_named_twice_with_a_share_first(connection: Connection) -> None:
+    insert(connection, 8, queue="a")
+    insert(connection, 2, queue="b")
+    claimed = tasks.claim(
+        connection,
+        worker(connection),
+        ["a", "b", "a", "b"],
+        texts(["noop"]),
+        9,
+        [BOTTOM] * 16,
+        options='{"most": [3, 3, null, null]}',
+    )
+    assert sorted(task.queue for task in claimed) == ["a"] * 7 + ["b"] * 2
