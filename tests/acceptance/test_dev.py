@@ -132,10 +132,16 @@ def where_it_ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / ".taskflow"
 
 
+def copy(source: Path, directory: Path) -> Path:
+    """Bring what `taskflow dev` made into another directory, with its owners."""
+    subprocess.run(["cp", "-a", source, directory], check=True)
+    return directory
+
+
 @pytest.fixture
 def ran_before(where_it_ran: Path, tmp_path: Path) -> None:
     """Spares a test the making of a database, which is most of a first start."""
-    subprocess.run(["cp", "-a", where_it_ran, tmp_path], check=True)
+    copy(where_it_ran, tmp_path)
 
 
 def create(dev: Dev, **task: Any) -> str:
@@ -193,6 +199,7 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., Dev]) -> None:
     assert dev.processes() == {}
 
 
+@pytest.mark.usefixtures("ran_before")
 def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callable[..., Dev]) -> None:
     first = start().await_running()
     task_id = complete_one(first)
@@ -225,8 +232,12 @@ def test_a_second_one_says_where_the_first_runs_and_leaves_it_alone(start: Calla
     complete_one(first)
 
 
-def test_two_in_two_directories_run_beside_each_other(start: Callable[..., Dev], tmp_path: Path) -> None:
-    one, other = (start(cwd=directory) for directory in (tmp_path / "one", tmp_path / "other") if not directory.mkdir())
+def test_two_in_two_directories_run_beside_each_other(
+    start: Callable[..., Dev], tmp_path: Path, where_it_ran: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    one, other = (start(cwd=copy(where_it_ran, tmp_path / name)) for name in ("one", "other"))
     complete_one(one.await_running())
     complete_one(other.await_running())
     assert one.database != other.database
@@ -333,8 +344,10 @@ def test_no_permission_to_write_is_one_clear_line(start: Callable[..., Dev], nob
 
 
 @as_root
-def test_data_that_root_made_is_no_riddle_for_a_user(start: Callable[..., Dev], nobody: dict[str, Any]) -> None:
-    start(cwd=nobody["cwd"]).await_running().signalled(signal.SIGTERM)
+def test_data_that_root_made_is_no_riddle_for_a_user(
+    start: Callable[..., Dev], nobody: dict[str, Any], where_it_ran: Path
+) -> None:
+    copy(where_it_ran, nobody["cwd"])
     dev = start(**nobody)
     assert dev.ended() == 1
     assert dev.output == f"error: Cannot write to {nobody['cwd'] / '.taskflow'}: Permission denied.\n"
