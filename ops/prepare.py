@@ -60,7 +60,8 @@ def make_venv() -> None:
 
 def install(extras: list[str]) -> None:
     print("Installing into .venv; this is needed once.", flush=True)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Python compiles what is imported: to compile everything would take as long as the rest of the installation.
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     code = subprocess.call([*command, "--editable", f".[{','.join(extras)}]"], cwd=ROOT, env=environment)
     if code != 0:

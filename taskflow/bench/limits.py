@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from taskflow.bench.drains import Drain, drain
@@ -19,7 +20,14 @@ LIMITS = {
 GOAL = Goal(at_least=0.8)
 
 
-def run(server: Server, *, tasks: int = 100_000, rounds: int = 3, processes: int = 2) -> Report:
+def run(
+    server: Server,
+    *,
+    tasks: int = 100_000,
+    rounds: int = 3,
+    processes: int = 2,
+    limits: Sequence[str] = tuple(LIMITS),
+) -> Report:
     """Drain `tasks` no-op tasks by worker processes, the queue with a limit in turn with one without."""
 
     def drained(setting: str | None) -> Drain:
@@ -29,7 +37,7 @@ def run(server: Server, *, tasks: int = 100_000, rounds: int = 3, processes: int
                     connection.execute(f"UPDATE taskflow.queues SET {setting} WHERE name = 'default'")
             return drain(dsn, tasks, processes=processes)
 
-    products = {name: partial(drained, setting) for name, setting in LIMITS.items()}
+    products = {name: partial(drained, LIMITS[name]) for name in limits}
     measured = in_turn(partial(drained, None), products, rounds)
     figures = [
         ratio(name, measured[name], lambda it: it.per_second, lambda it: it.per_second, "tasks/s", GOAL)

@@ -17,7 +17,6 @@ MEASURED = {
     "test_pgbouncer",
     "test_schedules",
     "test_support",
-    "test_worker_control",
 }
 
 

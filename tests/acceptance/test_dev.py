@@ -161,29 +161,76 @@ def complete_one(dev: Dev) -> str:
     return task_id
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_task_runs_and_a_signal_ends_everything_within_30_seconds(
-    start: Callable[..., Dev], number: signal.Signals, request: pytest.FixtureRequest
-) -> None:
-    if number is signal.SIGTERM:
-        request.getfixturevalue("ran_before")
+def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev]) -> None:
     dev = start(measured=True).await_running()
     assert task(dev, complete_one(dev))["result"] == {"echoed": {"hello": "world"}}
     assert len(dev.processes()) > 3
+
+    # Any program may use the database that is printed.
+    with psycopg.connect(dev.database, autocommit=True) as connection:
+        row = connection.execute("SELECT id FROM taskflow.enqueue('echo', '{}')").fetchone()
+    assert row is not None
+    wait_until(lambda: task(dev, row[0])["state"] == "completed")
+
+    # A second one says where the first runs, and leaves it alone.
+    second = start(measured=True)
+    assert second.ended() == 1
+    assert second.output == (
+        f"error: taskflow dev runs here already: {dev.url} "
+        f"(process {dev.process.pid}, data in {dev.cwd / '.taskflow'}).\n"
+    )
+    assert second.processes() == {}
+    complete_one(dev)
+
     began = time.monotonic()
-    assert dev.signalled(number) == 0
+    assert dev.signalled(signal.SIGINT) == 0
     assert time.monotonic() - began < 30
     assert dev.processes() == {}
     assert "Traceback" not in dev.output
 
 
 @pytest.mark.usefixtures("ran_before")
-def test_a_running_handler_does_not_keep_it_from_ending(start: Callable[..., Dev]) -> None:
-    dev = start(TASKFLOW_DRAIN_TIMEOUT="2").await_running()
-    task_id = create(dev, type="sleep", payload={"seconds": 600})
-    wait_until(lambda: task(dev, task_id)["state"] == "running")
+def test_handlers_of_the_users_own_run_and_keep_it_neither_from_mending_nor_from_ending(
+    start: Callable[..., Dev], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from taskflow import task\n\n@task('shout')\ndef shout(payload: dict) -> dict:\n"
+        "    return {'said': payload['word'].upper()}\n"
+    )
+    dev = start("--import", "mine", measured=True, TASKFLOW_DRAIN_TIMEOUT="2").await_running()
+    task_id = create(dev, type="shout", payload={"word": "hey"})
+    wait_until(lambda: task(dev, task_id)["state"] == "completed")
+    assert task(dev, task_id)["result"] == {"said": "HEY"}
+
+    for pid in dev.pids_of("taskflow worker"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    complete_one(dev)
+
+    endless = create(dev, type="sleep", payload={"seconds": 600})
+    wait_until(lambda: task(dev, endless)["state"] == "running")
     assert dev.signalled(signal.SIGHUP) == 0
     assert dev.processes() == {}
+    assert "taskflow worker ended with exit code -9; starting it again." in dev.output
+
+
+@pytest.mark.usefixtures("ran_before")
+def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts_and_misses_its_postgresql(
+    start: Callable[..., Dev],
+) -> None:
+    dev = start().await_running()
+    task_id = complete_one(dev)
+    dev.process.kill()
+    dev.process.wait()
+    again = start(measured=True).await_running()
+    assert task(again, task_id)["state"] == "completed"
+    wait_until(lambda: not dev.processes())
+
+    (postmaster,) = again.pids_of("/postgres -D")
+    os.kill(postmaster, signal.SIGKILL)
+    assert again.ended() == 1
+    assert "error: The embedded PostgreSQL ended" in again.output
+    assert again.processes() == {}
 
 
 @pytest.mark.usefixtures("ran_before")
@@ -219,19 +266,6 @@ def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callab
     assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
 
 
-@pytest.mark.usefixtures("ran_before")
-def test_a_second_one_says_where_the_first_runs_and_leaves_it_alone(start: Callable[..., Dev]) -> None:
-    first = start().await_running()
-    second = start(measured=True)
-    assert second.ended() == 1
-    assert second.output == (
-        f"error: taskflow dev runs here already: {first.url} "
-        f"(process {first.process.pid}, data in {first.cwd / '.taskflow'}).\n"
-    )
-    assert second.processes() == {}
-    complete_one(first)
-
-
 def test_two_in_two_directories_run_beside_each_other(
     start: Callable[..., Dev], tmp_path: Path, where_it_ran: Path
 ) -> None:
@@ -241,6 +275,9 @@ def test_two_in_two_directories_run_beside_each_other(
     complete_one(one.await_running())
     complete_one(other.await_running())
     assert one.database != other.database
+    for dev in (one, other):
+        assert dev.signalled(signal.SIGTERM) == 0
+        assert dev.processes() == {}
 
 
 def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
@@ -249,47 +286,6 @@ def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
         dev = start("--port", str(port), measured=True)
         assert dev.ended() == 1
     assert dev.output == f"error: Port {port} is in use by another program; PORT={port + 1} takes another.\n"
-
-
-@pytest.mark.usefixtures("ran_before")
-def test_the_printed_database_is_open_to_any_program(start: Callable[..., Dev]) -> None:
-    dev = start().await_running()
-    with psycopg.connect(dev.database, autocommit=True) as connection:
-        row = connection.execute("SELECT id FROM taskflow.enqueue('echo', '{}')").fetchone()
-    assert row is not None
-    wait_until(lambda: task(dev, row[0])["state"] == "completed")
-
-
-@pytest.mark.usefixtures("ran_before")
-def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts(start: Callable[..., Dev]) -> None:
-    dev = start().await_running()
-    task_id = complete_one(dev)
-    dev.process.kill()
-    dev.process.wait()
-    again = start().await_running()
-    assert task(again, task_id)["state"] == "completed"
-    wait_until(lambda: not dev.processes())
-
-
-@pytest.mark.usefixtures("ran_before")
-def test_a_worker_that_dies_is_started_again(start: Callable[..., Dev]) -> None:
-    dev = start(measured=True).await_running()
-    for pid in dev.pids_of("taskflow worker"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    complete_one(dev)
-    dev.signalled(signal.SIGTERM)
-    assert "taskflow worker ended with exit code -9; starting it again." in dev.output
-
-
-@pytest.mark.usefixtures("ran_before")
-def test_without_its_postgresql_it_ends_and_says_so(start: Callable[..., Dev]) -> None:
-    dev = start(measured=True).await_running()
-    (postmaster,) = dev.pids_of("/postgres -D")
-    os.kill(postmaster, signal.SIGKILL)
-    assert dev.ended() == 1
-    assert "error: The embedded PostgreSQL ended" in dev.output
-    assert dev.processes() == {}
 
 
 def test_with_a_database_url_it_starts_no_postgresql(start: Callable[..., Dev], empty_dsn: str) -> None:
@@ -305,18 +301,6 @@ def test_fresh_never_touches_a_database_that_somebody_named(start: Callable[...,
     dev = start("--fresh", DATABASE_URL=dsn, measured=True)
     assert dev.ended() == 1
     assert dev.output.startswith("error: --fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
-
-
-@pytest.mark.usefixtures("ran_before")
-def test_handlers_of_the_users_own_run_too(start: Callable[..., Dev], tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "from taskflow import task\n\n@task('shout')\ndef shout(payload: dict) -> dict:\n"
-        "    return {'said': payload['word'].upper()}\n"
-    )
-    dev = start("--import", "mine").await_running()
-    task_id = create(dev, type="shout", payload={"word": "hey"})
-    wait_until(lambda: task(dev, task_id)["state"] == "completed")
-    assert task(dev, task_id)["result"] == {"said": "HEY"}
 
 
 def test_an_import_that_fails_ends_it_with_the_reason(start: Callable[..., Dev]) -> None:

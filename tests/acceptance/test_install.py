@@ -33,6 +33,14 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.fixture(scope="session")
+def empty_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m venv` makes, once."""
+    directory = tmp_path_factory.mktemp("venv") / ".venv"
+    run(sys.executable, "-m", "venv", directory, **UNMEASURED)
+    return directory
+
+
 def run(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -88,15 +96,17 @@ def test_a_checkout_that_cannot_be_written_to_is_one_clear_line(checkout: Path) 
     assert done.stderr == f"error: cannot write to {checkout / '.venv'}: File exists\n"
 
 
-def test_a_failing_pip_is_told_and_tried_again_at_the_next_start(checkout: Path) -> None:
-    (checkout / "setup.cfg").write_text("[metadata]\nname = taskflow-pg\n[options]\npython_requires = >=99\n")
+def test_a_failing_pip_is_told_and_tried_again_at_the_next_start(checkout: Path, empty_venv: Path) -> None:
+    shutil.copytree(empty_venv, checkout / ".venv", symlinks=True)
+    (checkout / "pyproject.toml").write_text("what pip cannot read")
     for _ in range(2):
         done = prepare(checkout)
         assert done.returncode == 1
         assert "error: pip could not install taskflow" in done.stderr
 
 
-def test_what_is_installed_already_is_not_installed_again(checkout: Path) -> None:
+def test_what_is_installed_already_is_not_installed_again(checkout: Path, empty_venv: Path) -> None:
+    shutil.copytree(empty_venv, checkout / ".venv", symlinks=True)
     begin = "import subprocess\nsubprocess.call = lambda command, **_: print(*command) or 0"
     first = prepare(checkout, begin)
     assert "pip install" in first.stdout, first.stderr

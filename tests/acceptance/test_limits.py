@@ -66,7 +66,7 @@ def test_all_places_are_taken_while_tasks_wait(
     limit(connection, "few", max_workers=3)
     workers = [start_worker(dsn, "--concurrency", "2") for _ in range(3)]
     wait_until(lambda: all("worker_ready" in worker.logs() for worker in workers))
-    ids = enqueue(connection, "slow", {"seconds": 0.1}, 120, queue="few")
+    ids = enqueue(connection, "slow", {"seconds": 0.3}, 36, queue="few")
     wait_until(lambda: settle(connection, ids), timeout=60)
     took = runs(connection)
     busy = sum(ended - began for began, ended in took)
@@ -107,35 +107,35 @@ def test_a_rate_holds_in_every_window_and_what_is_beyond_waits_without_failing(
     began = time.monotonic()
     wait_until(lambda: settle(connection, ids), timeout=60)
     assert time.monotonic() - began > 1.9  # 100 of them are four windows after the first
-    starts = sorted(start for start, _ in runs(connection))
-    most = max(sum(start <= other < start + 0.5 for other in starts) for start in starts)
-    assert most <= 20 + 2 * 4  # a start is counted when it is claimed: what is claimed at once may begin a little later
+    claims = connection.execute("SELECT extract(epoch FROM claimed_at)::float8 FROM taskflow.tasks").fetchall()
+    most = max(sum(claim <= other < claim + 0.5 for (other,) in claims) for (claim,) in claims)
+    assert most <= 20
     assert {outcome for *_, outcome in connection.execute(RUNS)} == {"succeeded"}
 
 
-@pytest.mark.parametrize(
-    "setting",
-    ["max_workers = 1", "rate_limit = 1, rate_period = 60", """type_limits = '{"slow": {"paused": true}}'"""],
-    ids=["max_workers", "rate_limit", "paused"],
-)
 def test_a_limit_is_obeyed_within_a_second_of_being_set_and_of_being_lifted(
-    connection: Connection, dsn: str, start_worker: Start, wait_until: Callable[..., Any], setting: str
+    connection: Connection, dsn: str, start_worker: Start, wait_until: Callable[..., Any]
 ) -> None:
-    worker = start_worker(dsn, "--concurrency", "10")
-    wait_until(lambda: "worker_ready" in worker.logs())
+    start_worker(dsn, "--concurrency", "10")
     connection.execute("INSERT INTO taskflow.queues (name) VALUES ('few')")
-    ids = enqueue(connection, "slow", {"seconds": 0.05}, 400, queue="few")
-    wait_until(lambda: len(runs(connection)) > 20)
-    connection.execute(f"UPDATE taskflow.queues SET {setting} WHERE name = 'few'")
-    time.sleep(1)
-    (limited,) = connection.execute("SELECT clock_timestamp()").fetchone()
-    time.sleep(1)
-    since = [run for run in runs(connection) if run[0] > limited.timestamp()]
-    assert most_at_once(since) <= 1
-    connection.execute("UPDATE taskflow.queues SET max_workers = NULL, rate_limit = NULL, type_limits = '{}'")
-    lifted = time.monotonic()
-    wait_until(lambda: settle(connection, ids), timeout=30)
-    assert time.monotonic() - lifted < 1 + 400 * 0.05 / 10 + 3
+    for setting in (
+        "max_workers = 1",
+        "rate_limit = 1, rate_period = 60",
+        """type_limits = '{"slow": {"paused": true}}'""",
+    ):
+        before = len(runs(connection))
+        ids = enqueue(connection, "slow", {"seconds": 0.05}, 400, queue="few")
+        wait_until(lambda: len(runs(connection)) > before + 20)  # noqa: B023
+        connection.execute(f"UPDATE taskflow.queues SET {setting} WHERE name = 'few'")
+        time.sleep(1)
+        (limited,) = connection.execute("SELECT clock_timestamp()").fetchone()
+        time.sleep(1)
+        since = [run for run in runs(connection) if run[0] > limited.timestamp()]
+        assert most_at_once(since) <= 1, setting
+        connection.execute("UPDATE taskflow.queues SET max_workers = NULL, rate_limit = NULL, type_limits = '{}'")
+        lifted = time.monotonic()
+        wait_until(lambda: settle(connection, ids), timeout=30)  # noqa: B023
+        assert time.monotonic() - lifted < 1 + 400 * 0.05 / 10 + 3, setting
 
 
 def test_shares_follow_the_weights_with_real_workers(

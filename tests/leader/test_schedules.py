@@ -115,7 +115,7 @@ class TestFiring:
         self, database: Database, dsn: str, loopers: list[Looper]
     ) -> None:
         start(dsn, loopers)
-        at = now(database) + timedelta(seconds=1.5)
+        at = now(database) + timedelta(seconds=5)  # a busy machine takes a while to read them ahead
         paused, deleted, moved, left = (
             add(database, name, next_run_at=at) for name in ("paused", "deleted", "moved", "left")
         )

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import psycopg
+import pytest
 
 from taskflow.store import tasks
 from taskflow.store.arrays import texts
@@ -229,3 +230,28 @@ def test_a_queue_may_be_named_twice_with_a_share_first(connection: Connection) -
         options='{"most": [3, 3, null, null]}',
     )
     assert sorted(task.queue for task in claimed) == ["a"] * 7 + ["b"] * 2
+
+
+@pytest.mark.parametrize(
+    "limits",
+    ["[]", '{"a": 1}', '{"a": {"rate_limit": "ten"}}', '{"a": {"rate_limit": 0}}', '{"a": {"rate_limit": 1e12}}',
+     '{"a": {"rate_limit": 1, "rate_period": 0}}', '{"a": {"rate_period": "1 s"}}', '{"a": {"paused": 1}}',
+     '{"a": {}, "b": {"paused": "yes"}}', '{"a": {"rate_limit": [1]}}'],
+)  # fmt: skip
+def test_what_is_no_limit_of_a_type_is_refused_where_it_is_set(connection: Connection, limits: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        limit(connection, type_limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "claimed"),
+    [({"type_limits": '{"noop": {}}'}, 2), ({"type_limits": '{"noop": {"rate_limit": null, "paused": null}}'}, 2),
+     ({"type_limits": '{"noop": {"rate_limit": 1.4, "rate_period": 1e300}}'}, 1),
+     ({"rate_limit": 1, "rate_period": float("nan")}, 1), ({"rate_limit": 1, "rate_period": float("inf")}, 1),
+     ({"rate_limit": 2, "rate_period": 1e-300}, 2), ({"aging_seconds": float("inf")}, 2),
+     ({"aging_seconds": 1e-300}, 2)],
+)  # fmt: skip
+def test_odd_limits_are_obeyed_too(connection: Connection, settings: dict[str, Any], claimed: int) -> None:
+    limit(connection, **settings)
+    insert(connection, 2)
+    assert len(claim_limited(connection, worker(connection)).tasks) == claimed

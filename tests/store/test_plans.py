@@ -24,22 +24,26 @@ TOLERANCE = 4.0
 """Machines are noisy; a plan that has tipped is slower by a hundred times."""
 
 
-def step(connection: Connection, me: int, bounds: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def step(connection: Connection, me: int, bounds: list[tuple[str, int]], *, limited: bool) -> list[tuple[str, int]]:
     """One claim and its completion; returns the frontier after it."""
-    claimed = sorted(
-        tasks.claim(connection, me, ["default"], texts(["noop"]), BATCH, bounds),
-        key=lambda task: (task.run_at, task.id),
-    )
+    types = texts(["noop"])
+    if limited:
+        found = tasks.claim_limited(
+            connection, me, "default", types, free=BATCH, wanted=BATCH, frontier=bounds, floor=0
+        ).tasks
+    else:
+        found = tasks.claim(connection, me, ["default"], types, BATCH, bounds)
+    claimed = sorted(found, key=lambda task: (task.run_at, task.id))
     tasks.complete(connection, me, [(t.id, t.attempt, 0.0, "succeeded", None, None) for t in claimed])
     return [(claimed[-1].run_at.isoformat(), claimed[-1].id)] * 4 if claimed else bounds
 
 
-def seconds_a_round(connection: Connection, me: int) -> float:
+def seconds_a_round(connection: Connection, me: int, *, limited: bool) -> float:
     bounds = [BOTTOM] * 4
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        bounds = step(connection, me, bounds)
+        bounds = step(connection, me, bounds, limited=limited)
         best = min(best, time.perf_counter() - began)
     return best
 
@@ -58,20 +62,22 @@ def unattended(connection: Connection) -> Connection:
     return connection
 
 
+@pytest.mark.parametrize("limited", [False, True], ids=["unlimited", "limited"])
 @pytest.mark.parametrize("rows", [0, 1, 10])
-def test_plans_made_for_a_small_table_serve_a_large_one(unattended: Connection, rows: int) -> None:
+def test_plans_made_for_a_small_table_serve_a_large_one(unattended: Connection, rows: int, limited: bool) -> None:
     connection = unattended
+    connection.execute("UPDATE taskflow.queues SET max_workers = 1000, rate_limit = 1000000000")
     me = worker(connection)
     insert(connection, rows)
     connection.execute("ANALYZE taskflow.tasks_live")
     for _ in range(7):  # prepared, planned, and the plans kept
-        step(connection, me, [BOTTOM] * 4)
+        step(connection, me, [BOTTOM] * 4, limited=limited)
     load(connection)
-    stale = seconds_a_round(connection, me)
+    stale = seconds_a_round(connection, me, limited=limited)
 
     connection.execute("ANALYZE taskflow.tasks_live")
     connection.execute("DISCARD PLANS")
-    fresh = seconds_a_round(connection, me)
+    fresh = seconds_a_round(connection, me, limited=limited)
     assert stale < TOLERANCE * fresh, f"{stale:.4f} s with plans of {rows} rows, {fresh:.4f} s with fresh ones"
 
 
@@ -91,6 +97,8 @@ STATEMENTS = {
     "rescue": """SELECT * FROM taskflow.tasks_live t
         WHERE t.id = ANY (ARRAY(SELECT r.id FROM taskflow.tasks_live r WHERE r.worker_id = 1 AND r.state = 'running'))
           AND coalesce(t.worker_id, 0) = 1 AND t.state = 'running' ORDER BY t.id LIMIT 500 FOR UPDATE""",
+    "count": """SELECT count(*), min(t.claim_number) FROM taskflow.tasks_live t
+        WHERE t.queue = 'default' AND t.claim_number >= 7 AND t.worker_id IS NOT NULL""",
     "unique": "SELECT t.id FROM taskflow.tasks_live t WHERE t.type = 'noop' AND t.unique_key = 'u'",
     "find": "SELECT * FROM taskflow.tasks t WHERE t.id = 1 AND t.state = 'completed'",
 }
@@ -99,6 +107,7 @@ EXPECTED_INDEX = {
     "complete": {"tasks_live_pkey"},
     "next_due": {"tasks_claim"},
     "rescue": {"tasks_worker"},
+    "count": {"tasks_limited"},
     "unique": {"tasks_unique_key"},
 }
 

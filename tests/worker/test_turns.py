@@ -41,7 +41,7 @@ def test_shares_follow_the_weights(wanted: int) -> None:
     while taken.total() < 10_000:
         taken += claim(turns, backlog, wanted)
     shares = {name: taken[name] / taken.total() for name in "abc"}
-    assert shares == pytest.approx({"a": 0.1, "b": 0.2, "c": 0.7}, abs=0.01)
+    assert shares == pytest.approx({"a": 0.1, "b": 0.2, "c": 0.7}, abs=0.02)
 
 
 def test_a_higher_priority_is_emptied_first() -> None:
