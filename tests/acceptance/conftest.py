@@ -17,6 +17,7 @@ MEASURED = {
     "test_pgbouncer",
     "test_schedules",
     "test_support",
+    "test_worker_control",
 }
 
 

@@ -27,7 +27,6 @@ from taskflow.bench.report import Report
 from taskflow.bench.server import Server
 from taskflow.cli.main import main
 from taskflow.cluster import Cluster
-from tests.acceptance.support import UNMEASURED
 from tests.debian import debian_program
 
 FIELDS = {"name", "value", "unit", "goal", "baseline", "product", "measured_in", "samples", "met"}
@@ -62,13 +61,6 @@ SMALL: list[tuple[Callable[..., Report], dict[str, Any], set[str]]] = [
         {"2 processes of 4 threads: connections", "one process, 8 coroutines: running at once"},
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coverage has no business in processes that are to be fast."""
-    for name, value in UNMEASURED.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")
