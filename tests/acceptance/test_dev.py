@@ -100,6 +100,14 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def import_seconds() -> float:
+    """The processor time that it takes to import the web server, at this moment: 1.4 s where a start takes 3.5 s."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import taskflow.web"], check=True, env={**os.environ, **UNMEASURED})
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -252,15 +260,15 @@ def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callab
     task_id = complete_one(first)
     first.signalled(signal.SIGTERM)
 
-    # Processor time: spread over two cores it is less than 5 seconds. The better of two, since what runs beside this
-    # test slows down the processor itself.
+    # Processor time: spread over two cores it is less than 5 seconds. What runs beside this test slows down the
+    # processor itself, so it is the better of two, and else so many times what an import takes at the same moment.
     took = []
     for _ in range(2):
         again = start().await_running()
         took.append(again.cpu_seconds)
         assert task(again, task_id)["state"] == "completed"
         again.signalled(signal.SIGTERM)
-    assert min(took) < 5
+    assert min(took) < max(5.0, 3.6 * import_seconds())
 
     fresh = start("--fresh", measured=True).await_running()
     assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
