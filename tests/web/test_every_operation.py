@@ -26,7 +26,7 @@ from taskflow.web.openapi import document
 from taskflow.web.openapi.endpoints import endpoints
 from tests.web.conftest import ADMIN_KEY, Engine
 
-EXAMPLES = 6
+EXAMPLES = 10
 AUTHORIZATION = {"Authorization": f"Bearer {ADMIN_KEY}"}
 # Requests that last: each has tests of its own, that read what comes bit by bit.
 STREAMS = r"^/ws$|/events$"
