@@ -101,7 +101,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def import_seconds() -> float:
-    """The processor time that it takes to import the web server, at this moment: 1.4 s where a start takes 3.5 s."""
+    """The processor time that it takes to import the web server: 1.4 s where a start takes 3.4 s."""
     before = os.times()
     subprocess.run([sys.executable, "-c", "import taskflow.web"], check=True, env={**os.environ, **UNMEASURED})
     after = os.times()
@@ -260,15 +260,14 @@ def test_the_data_stays_a_second_start_is_quick_and_fresh_drops_it(start: Callab
     task_id = complete_one(first)
     first.signalled(signal.SIGTERM)
 
-    # Processor time: spread over two cores it is less than 5 seconds. What runs beside this test slows down the
-    # processor itself, so it is the better of two, and else so many times what an import takes at the same moment.
-    took = []
-    for _ in range(2):
-        again = start().await_running()
-        took.append(again.cpu_seconds)
-        assert task(again, task_id)["state"] == "completed"
-        again.signalled(signal.SIGTERM)
-    assert min(took) < max(5.0, 3.6 * import_seconds())
+    # Processor time, by that of an import just before and after: what else the machine does slows down both. It is less
+    # than 4.9 s where the import takes 1.4 s: spread over two cores, less than 5 seconds in any case.
+    imports = [import_seconds()]
+    again = start().await_running()
+    imports.append(import_seconds())
+    assert again.cpu_seconds < 3.5 * sum(imports) / 2
+    assert task(again, task_id)["state"] == "completed"
+    again.signalled(signal.SIGTERM)
 
     fresh = start("--fresh", measured=True).await_running()
     assert httpx.get(f"{fresh.url}/api/v1/tasks/{task_id}").status_code == 404
