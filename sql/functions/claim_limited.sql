@@ -38,11 +38,10 @@ DECLARE
     v_next_at timestamptz;
     v_held_until timestamptz;
     v_types text[] := p_types;
-    v_capped text[] := '{}';   -- the types with a limit of their own, how many of them may start, and the next when
+    v_capped text[] := '{}';   -- the types with a limit of their own that may start: how many, and how many have
     v_caps integer[] := '{}';
-    v_nexts timestamptz[] := '{}';
-    v_periods double precision[] := '{}';
     v_started integer[] := '{}';
+    v_cap integer;
     v_limit record;
     v_ids bigint[];
     v_kept bigint[];
@@ -97,13 +96,16 @@ BEGIN
             ELSIF v_limit.rate_limit IS NOT NULL THEN
                 SELECT s.starts, s.next_at INTO v_starts_left, v_next_at
                 FROM taskflow.starts_left(p_queue, v_limit.type, v_limit.rate_limit, v_limit.rate_period, v_now) s;
-                v_capped := v_capped || v_limit.type;
-                v_caps := v_caps || least(v_starts_left, greatest(p_free, v_starts_left - v_limit.rate_limit / 2));
-                v_nexts := v_nexts || v_next_at;
-                v_periods := v_periods || v_limit.rate_period;
-                v_started := v_started || 0;
-                IF v_starts_left <= 0 THEN
+                v_cap := least(v_starts_left, greatest(p_free, v_starts_left - v_limit.rate_limit / 2));
+                IF v_cap > 0 THEN
+                    v_capped := v_capped || v_limit.type;
+                    v_caps := v_caps || v_cap;
+                    v_started := v_started || 0;
+                ELSE
                     v_types := array_remove(v_types, v_limit.type);
+                END IF;
+                IF v_starts_left <= 0 THEN
+                    v_held_until := least(v_held_until, v_next_at);
                 END IF;
             END IF;
         END LOOP;
@@ -138,7 +140,7 @@ BEGIN
                     LOOP
                         v_place := array_position(v_capped, v_task.type::text);
                         IF v_place IS NOT NULL THEN
-                            CONTINUE WHEN v_caps[v_place] <= 0;
+                            CONTINUE WHEN v_caps[v_place] = 0;
                             v_caps[v_place] := v_caps[v_place] - 1;
                             v_started[v_place] := v_started[v_place] + 1;
                             IF v_caps[v_place] = 0 THEN
@@ -172,9 +174,8 @@ BEGIN
     END IF;
     FOR v_place IN 1 .. cardinality(v_capped) LOOP
         IF v_started[v_place] > 0 THEN
-            PERFORM taskflow.count_starts(p_queue, v_capped[v_place], v_periods[v_place], v_now, v_started[v_place]);
-        ELSIF NOT v_capped[v_place] = ANY (v_types) THEN
-            v_held_until := least(v_held_until, v_nexts[v_place]);
+            PERFORM taskflow.count_starts(p_queue, v_capped[v_place], coalesce(
+                (v_queue.type_limits -> v_capped[v_place] ->> 'rate_period')::double precision, 1), v_now, v_started[v_place]);
         END IF;
     END LOOP;
     RETURN QUERY SELECT NULL::bigint, NULL::integer, NULL::text, NULL::text, NULL::smallint, NULL::timestamptz, NULL::jsonb,

@@ -191,6 +191,15 @@ class TestRates:
         assert answer.tasks == []
         assert 3600 < answer.held_seconds < 3700
 
+    def test_a_type_near_its_limit_waits_for_a_slot_that_is_free(self, connection: Connection) -> None:
+        limit(connection, type_limits='{"noop": {"rate_limit": 10, "rate_period": 3600}}')
+        insert(connection, 20)
+        me = worker(connection)
+        assert len(claim_limited(connection, me, 6).tasks) == 6
+        answer = claim_limited(connection, me, 6, free=0)
+        assert (answer.tasks, answer.held_seconds) == ([], 0)
+        assert len(claim_limited(connection, me, 6, free=1).tasks) == 1
+
     def test_a_type_that_is_paused_waits_and_lets_the_others_pass(self, connection: Connection) -> None:
         limit(connection, type_limits='{"mail": {"paused": true}}')
         insert(connection, 2, type="mail")
