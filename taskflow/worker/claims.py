@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +16,7 @@ import psycopg
 from taskflow.store import tasks
 from taskflow.store.connection import repeat_on_conflict
 from taskflow.store.queues import QueueSettings
+from taskflow.store.tasks import LimitedClaim
 from taskflow.tasks.task import ClaimedTask
 from taskflow.worker.frontier import Frontier
 from taskflow.worker.turns import Turn, Turns
@@ -27,6 +29,22 @@ FULL_WAIT_SECONDS = 1.0
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+@dataclass(slots=True)
+class _Look:
+    """One claim under way."""
+
+    connection: Connection
+    worker_id: int
+    wanted: int
+    free: int
+    sweep: bool
+    claimed: list[ClaimedTask] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        return self.wanted - len(self.claimed)
+
+
 class Claims:
     """What one claimer knows of queues that it claims from. `types`: an array literal of those that it can run."""
 
@@ -37,8 +55,8 @@ class Claims:
         self.frontier = Frontier()
         self.limited: frozenset[str] = frozenset()  # the queues with a limit
         self._floors: dict[str, int] = {}
-        self._held: dict[str, tuple[float, bool]] = {}  # until then, and whether as many run as may
-        self._room: dict[str, int | None] = {}
+        self._held: dict[str, float] = {}  # until then
+        self._room: dict[str, int | None] = {}  # 0: as many run as may
 
     def learn(self, settings: Mapping[str, QueueSettings]) -> None:
         """The settings of the queues that have any."""
@@ -56,14 +74,15 @@ class Claims:
         slots; a queue gives no more than that where a limit of it is near."""
         turns = self._turns.plan(queues, wanted)
         began = time.monotonic()
-        claimed: list[ClaimedTask] = []
+        look = _Look(connection, worker_id, wanted, free, sweep)
         for limited, group in groupby(turns, lambda turn: turn.queue in self.limited):
-            if len(claimed) >= wanted:
+            if look.left <= 0:
                 break
             if limited:
-                self._from_limited(connection, worker_id, list(group), claimed, wanted, free, sweep)
+                self._from_limited(look, group)
             else:
-                self._from_others(connection, worker_id, list(group), claimed, wanted, sweep)
+                self._from_others(look, list(group))
+        claimed = look.claimed
         self.frontier.took(time.monotonic() - began, sweep=sweep)
         if claimed:
             order: dict[str, int] = {}
@@ -77,8 +96,9 @@ class Claims:
 
     def held_seconds(self, queue: str) -> float:
         """For how long a limit holds the tasks of this queue back; 0: none does."""
-        until, full = self._held.get(queue, (0.0, False))
-        return FULL_WAIT_SECONDS if full else max(0.0, until - time.monotonic())
+        if queue in self._held and self._room.get(queue) == 0:
+            return FULL_WAIT_SECONDS
+        return max(0.0, self._held.get(queue, 0.0) - time.monotonic())
 
     def look_again(self, queues: Iterable[str]) -> None:
         """Tasks of these queues have ended: the next claim may find room."""
@@ -90,62 +110,46 @@ class Claims:
         """Whether there may be room for more at the limit of this queue, since it was last looked at."""
         return self._room.get(queue) != 0
 
-    def _from_others(
-        self,
-        connection: Connection,
-        worker_id: int,
-        turns: Sequence[Turn],
-        claimed: list[ClaimedTask],
-        wanted: int,
-        sweep: bool,
-    ) -> None:
+    def _from_others(self, look: _Look, turns: Sequence[Turn]) -> None:
         names = [turn.queue for turn in turns]
         most = [turn.most for turn in turns]
         options = self._options if most.count(None) == len(most) else {**self._options, "most": most}
-        bounds = self.frontier.bounds(names, sweep=sweep)
-        claimed += repeat_on_conflict(
+        bounds = self.frontier.bounds(names, sweep=look.sweep)
+        look.claimed += repeat_on_conflict(
             lambda: tasks.claim(
-                connection, worker_id, names, self._types, wanted - len(claimed), bounds, options=json.dumps(options)
+                look.connection, look.worker_id, names, self._types, look.left, bounds, options=json.dumps(options)
             )
         )
 
-    def _from_limited(
-        self,
-        connection: Connection,
-        worker_id: int,
-        turns: Sequence[Turn],
-        claimed: list[ClaimedTask],
-        wanted: int,
-        free: int,
-        sweep: bool,
-    ) -> None:
+    def _from_limited(self, look: _Look, turns: Iterable[Turn]) -> None:
         exhausted: set[str] = set()
         for name, most in turns:
-            held = not sweep and self._held.get(name, (0.0, False))[0] > time.monotonic()
-            left = wanted - len(claimed)
-            if left <= 0 or held or name in exhausted:
+            held = not look.sweep and self._held.get(name, 0.0) > time.monotonic()
+            if look.left <= 0 or held or name in exhausted:
                 continue
-            asked = left if most is None else min(left, most)
-            answer = repeat_on_conflict(
-                lambda: tasks.claim_limited(
-                    connection,
-                    worker_id,
-                    name,  # noqa: B023
-                    self._types,
-                    free=max(0, min(asked, free - len(claimed))),  # noqa: B023
-                    wanted=asked,  # noqa: B023
-                    frontier=self.frontier.bounds([name], sweep=sweep),  # noqa: B023
-                    floor=self._floors.get(name, 0),  # noqa: B023
-                    options=json.dumps(self._options),
-                )
-            )
+            asked = look.left if most is None else min(look.left, most)
+            answer = self._claim_limited(look, name, asked)
+            look.claimed += answer.tasks
             self._floors[name], self._room[name] = answer.floor, answer.room
             if len(answer.tasks) < asked:
                 exhausted.add(name)
-            if math.isinf(answer.held_seconds):
-                self._held[name] = time.monotonic() + FULL_LOOK_SECONDS, True
-            elif answer.held_seconds > 0:
-                self._held[name] = time.monotonic() + answer.held_seconds, False
+            if answer.held_seconds > 0:
+                pause = FULL_LOOK_SECONDS if math.isinf(answer.held_seconds) else answer.held_seconds
+                self._held[name] = time.monotonic() + pause
             else:
                 self._held.pop(name, None)
-            claimed += answer.tasks
+
+    def _claim_limited(self, look: _Look, name: str, wanted: int) -> LimitedClaim:
+        return repeat_on_conflict(
+            lambda: tasks.claim_limited(
+                look.connection,
+                look.worker_id,
+                name,
+                self._types,
+                free=max(0, min(wanted, look.free - len(look.claimed))),
+                wanted=wanted,
+                frontier=self.frontier.bounds([name], sweep=look.sweep),
+                floor=self._floors.get(name, 0),
+                options=json.dumps(self._options),
+            )
+        )
