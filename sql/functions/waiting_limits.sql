@@ -23,14 +23,11 @@ BEGIN
         RETURN QUERY SELECT 'max_workers', v_queue.max_workers, NULL::timestamptz;
     END IF;
     RETURN QUERY
-    SELECT l.code, l.rate_limit, min(w.window_start) + l.span
+    SELECT r.code, r.rate_limit, s.next_at
     FROM (VALUES ('rate_limit', '', v_queue.rate_limit, v_queue.rate_period),
                  ('type_rate_limit', v_task.type::text, (v_type ->> 'rate_limit')::numeric::integer,
                   coalesce((v_type ->> 'rate_period')::double precision, 1))) r (code, type, rate_limit, period)
-    CROSS JOIN LATERAL (
-        SELECT r.code, r.rate_limit, (least(r.period, 1e9) + taskflow.window_part(r.period)) * interval '1 second' AS span) l
-    JOIN taskflow.rate_windows w ON w.queue = v_queue.name AND w.type = r.type AND w.window_start > clock_timestamp() - l.span
-    GROUP BY l.code, l.rate_limit, l.span
-    HAVING sum(w.starts) >= l.rate_limit;
+    CROSS JOIN LATERAL taskflow.starts_left(v_queue.name, r.type, r.rate_limit, r.period, clock_timestamp()) s
+    WHERE r.rate_limit IS NOT NULL AND s.starts = 0;
 END $$;
 REVOKE ALL ON FUNCTION taskflow.waiting_limits(bigint) FROM PUBLIC;

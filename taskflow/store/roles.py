@@ -257,4 +257,5 @@ INTERNAL_FUNCTIONS = (
     "starts_left",
     "wake_schedules",
     "window_part",
+    "window_span",
 )
