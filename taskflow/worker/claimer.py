@@ -25,6 +25,7 @@ from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
 from taskflow.worker.recurring import Recurring
+from taskflow.worker.room import Room
 from taskflow.worker.session import Session
 from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
@@ -32,8 +33,6 @@ from taskflow.worker.slots import Slots
 if TYPE_CHECKING:  # who serves no metrics need not import what makes them
     from taskflow.worker.metrics import WorkerMetrics
 
-MAX_BACKLOG = 2000
-"""Endings that wait to be written; beyond that claiming more only makes more to lose."""
 BACKLOG_POLL_SECONDS = 0.005
 QUEUES_SECONDS = 5.0
 STUCK_SECONDS = 1.0
@@ -77,6 +76,7 @@ class Claimer:
         self.metrics: WorkerMetrics | None = None
         self._listener = Listener()
         self._sleeper = Sleeper(self._listener)
+        self._room = Room(slots, completer, settings.claim_batch)
         self._claims = Claims(self._types, asynchronous=settings.claim_commit == "async")
         self._stopping = Event()
         self._session = Session(settings.database_url, "claimer", self._stopping, self._prepare)
@@ -150,7 +150,7 @@ class Claimer:
             self._fill_room(connection)
         if not self._may_claim(connection):
             return
-        wanted = self._room()
+        wanted = self._room.wanted
         if wanted <= 0:
             self._sleeper.give(connection)
             self._wait_for_room(connection)
@@ -171,7 +171,7 @@ class Claimer:
         while not self._made_room.empty():
             roomy |= self._made_room.get()
         self._claims.look_again(roomy)
-        if self._heartbeat.wanted == "running" and (wanted := self._room()) > 0:
+        if self._heartbeat.wanted == "running" and (wanted := self._room.wanted) > 0:
             self._claim(connection, wanted, sweep=False)
             roomy = {name for name in roomy if self._claims.has_room(name)}
         if roomy:
@@ -215,31 +215,15 @@ class Claimer:
             return False
         return True
 
-    def _room(self) -> int:
-        """How many tasks to claim; 0 while what is here lasts for a while."""
-        if self._completer.backlog > MAX_BACKLOG:
-            return 0
-        in_flight = len(self._slots.in_flight)
-        room = self._slots.size + self._slots.pace.prefetch() - in_flight
-        enough = in_flight <= self._slots.size or room >= self._settings.claim_batch // 2
-        return min(room, self._settings.claim_batch) if enough else 0
-
-    def _free(self) -> int:
-        """For how many tasks of queues with limits there are slots. Where tasks of other queues are held ready beyond
-        the slots, those with limits take turns with them, or they would never come."""
-        beyond = len(self._slots.in_flight) - self._slots.size
-        if beyond <= 0 or not self._claims.limited:
-            return max(0, -beyond)
-        limited = sum(attempt.task.queue in self._claims.limited for attempt in self._slots.in_flight.all())
-        return max(0, self._slots.size - limited)
-
     def _claim(self, connection: Connection, wanted: int, *, sweep: bool) -> int:
         """Claim and dispatch; returns how many came."""
         names = self._served(connection)
         worker_id = self._identity.current
         if not names or worker_id is None:
             return 0
-        claimed = self._claims.claim(connection, worker_id, names, wanted=wanted, free=self._free(), sweep=sweep)
+        claimed = self._claims.claim(
+            connection, worker_id, names, wanted=wanted, free=self._room.free(self._claims.limited), sweep=sweep
+        )
         if claimed:
             self._dispatcher.dispatch(claimed, worker_id, time.monotonic())
             self._sleeper.found_work(connection, busy=len(claimed) >= wanted)
@@ -254,7 +238,7 @@ class Claimer:
         if wait > 0:
             self._handle(self._sleeper.pause(connection, min(wait, self._poll_seconds)))
             return False
-        wanted = self._room()
+        wanted = self._room.wanted
         return wanted > 0 and self._claim(connection, wanted, sweep=True) < wanted
 
     def _rest(self, connection: Connection) -> None:
@@ -264,7 +248,7 @@ class Claimer:
             self._handle(self._sleeper.pause(connection, LINGER_POLL_SECONDS))
             return
         if self._notified and self._sleeper.prepare(connection, self._settings.queues or (bells.EVERY_QUEUE,)):
-            wanted = self._room()
+            wanted = self._room.wanted
             if wanted <= 0 or self._claim(connection, wanted, sweep=True):
                 return
         if not self._sleeper.polls_for_inserter:
@@ -293,11 +277,10 @@ class Claimer:
 
     def _wait_for_room(self, connection: Connection) -> None:
         """Every slot is taken, and what is held ready lasts: wait until there is less of it."""
-        if self._completer.backlog > MAX_BACKLOG:
+        if self._room.backlogged:
             self._handle(self._listener.wait(connection, BACKLOG_POLL_SECONDS))
             return
-        prefetched = self._slots.size + self._slots.pace.prefetch()
-        self._wake_at = max(0, max(self._slots.size, prefetched - self._settings.claim_batch // 2) - 1)
+        self._wake_at = self._room.reached_when
         try:
             if len(self._slots.in_flight) > self._wake_at:
                 self._handle(self._listener.wait(connection, STUCK_SECONDS))
