@@ -283,8 +283,11 @@ def test_two_in_two_directories_run_beside_each_other(
     complete_one(other.await_running())
     assert one.database != other.database
     for dev in (one, other):
+        began = time.monotonic()
         assert dev.signalled(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 30
         assert dev.processes() == {}
+        assert "Traceback" not in dev.output
 
 
 def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
