@@ -1,6 +1,7 @@
 """PostgreSQL for the tests: one server for the session, one database from a migrated template for every test.
 
 - `dsn`: a fresh, migrated database of this test alone, as a connection string
+- `shared_dsn`: one for all tests of a file that take it
 - `connection`: an autocommit psycopg connection to it
 - `empty_dsn`: a fresh database without the schema
 - `cluster`: the server under them, shared and without fsync: do not stop it
@@ -181,6 +182,13 @@ def databases(cluster: Cluster) -> Iterator[Databases]:
 @pytest.fixture
 def dsn(cluster: Cluster, databases: Databases, migrated_server: NoopExecutor) -> Iterator[str]:
     """A database with the schema, which no other test sees."""
+    with databases.database(migrated_server.template_dbname) as name:
+        yield cluster.dsn(name)
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(cluster: Cluster, databases: Databases, migrated_server: NoopExecutor) -> Iterator[str]:
+    """A database with the schema for tests of a file that mind only tasks of their own."""
     with databases.database(migrated_server.template_dbname) as name:
         yield cluster.dsn(name)
 

@@ -10,10 +10,16 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+import psycopg
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.acceptance.support import Process, Server
+
+Connection = psycopg.Connection[Any]
 Message = dict[str, Any]
+
+ONE_PROCESS = {"WEB_CONCURRENCY": "1"}
 
 
 class Client:
@@ -117,3 +123,42 @@ class WsClient(Client):
         self.code = self.socket.close_code
         self.reason = self.socket.close_reason or ""
         self.ended.set()
+
+
+def insert(connection: Connection, type_: str, payload: dict[str, Any] | None = None, **columns: Any) -> str:
+    """Create a task as any program may: with a plain INSERT."""
+    names = ", ".join(["type", "payload", *columns])
+    places = ", ".join(["%s"] * (2 + len(columns)))
+    row = connection.execute(
+        f"INSERT INTO taskflow.tasks ({names}) VALUES ({places}) RETURNING id",
+        [type_, json.dumps(payload or {}), *columns.values()],
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+ADMIN = {"Authorization": "Bearer admin-key-of-these-tests-which-is-long"}
+
+
+def start_guarded(dsn: str, start_server: Callable[..., Server]) -> Server:
+    """A server that asks for keys, with two processes."""
+    key = ADMIN["Authorization"].removeprefix("Bearer ")
+    return start_server(dsn, env={"WEB_CONCURRENCY": "2", "TASKFLOW_AUTH": "on", "TASKFLOW_ADMIN_KEY": key})
+
+
+def make_key(server: Server, **fields: Any) -> tuple[str, dict[str, str]]:
+    """Make a key; returns its id, and the header that shows it."""
+    response = httpx.post(f"{server.url}/api/v1/keys", json={"name": "test", **fields}, headers=ADMIN)
+    assert response.status_code == 201, response.text
+    header = {"Authorization": f"Bearer {response.json()['key']}"}
+    in_a_row, end = 0, time.monotonic() + 10  # the other process learns of it within a second
+    while in_a_row < 20:
+        known = httpx.get(f"{server.url}/api/v1/types", headers=header).status_code != 401
+        in_a_row = in_a_row + 1 if known else 0
+        assert time.monotonic() < end
+    return response.json()["id"], header
+
+
+def ready(worker: Process, wait_until: Callable[..., Any]) -> Process:
+    wait_until(lambda: any(event["event"] == "worker_ready" for event in worker.events()))
+    return worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,22 @@ MIB = 1024 * 1024
 HONEST = {"X-API-Key": ADMIN_KEY}
 
 
-@pytest.fixture
-def server(start: Start, dsn: str) -> RunningServer:  # noqa: F811
-    return start(dsn, WEB_CONCURRENCY="1", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_WEB_THREADS="20")
+@pytest.fixture(scope="module")
+def server(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One for all: what an attack leaves behind would be seen by the next."""
+    attacked = RunningServer(
+        shared_dsn,
+        tmp_path_factory.mktemp("attacked") / "log",
+        WEB_CONCURRENCY="1",
+        TASKFLOW_AUTH="on",
+        TASKFLOW_ADMIN_KEY=ADMIN_KEY,
+        TASKFLOW_WEB_THREADS="20",
+    )
+    try:
+        attacked.wait_until_it_serves()
+        yield attacked
+    finally:
+        attacked.close()
 
 
 def memory_bytes(server: RunningServer) -> int:
