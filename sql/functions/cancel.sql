@@ -10,14 +10,20 @@ DECLARE
     v_tries integer := 0;
     v_state text;
     v_everything boolean := taskflow.is_operator();
+    v_queue text;
+    v_key text;
 BEGIN
     LOOP
         BEGIN
             UPDATE taskflow.tasks t
             SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
             WHERE t.id = cancel.id AND t.state IN ('pending', 'retrying', 'blocked')
-              AND (v_everything OR t.created_by = session_user);
+              AND (v_everything OR t.created_by = session_user)
+            RETURNING t.queue, t.concurrency_key INTO v_queue, v_key;
             IF FOUND THEN
+                IF v_key IS NOT NULL THEN
+                    PERFORM taskflow.release_keys(ARRAY[v_queue], ARRAY[v_key], false);
+                END IF;
                 PERFORM taskflow.announce_events('task.cancelled', ARRAY[cancel.id]);
                 RETURN 'cancelled';
             END IF;

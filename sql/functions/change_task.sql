@@ -39,10 +39,14 @@ BEGIN
                         queue = coalesce(p_changes ->> 'queue', t.queue),
                         priority = coalesce((p_changes ->> 'priority')::smallint, t.priority),
                         run_at = coalesce((p_changes ->> 'run_at')::timestamptz, t.run_at),
+                        state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END,  -- claims look at it again
                         updated_at = now(), version = t.version + 1
                     WHERE t.id = p_id
                     RETURNING t.queue, taskflow.shown_state(t.state, t.run_at) INTO v_queue, state;
                     PERFORM taskflow.ring(ARRAY[v_queue]);  -- a sleeper must know the new time
+                    IF v_task.concurrency_key IS NOT NULL THEN
+                        PERFORM taskflow.release_keys(ARRAY[v_task.queue::text], ARRAY[v_task.concurrency_key::text], false);
+                    END IF;
                 END IF;
             END IF;
             RETURN;

@@ -45,6 +45,10 @@ DECLARE
     v_limit record;
     v_ids bigint[];
     v_kept bigint[];
+    v_keyed bigint[];
+    v_again boolean;
+    v_looks integer := 0;
+    v_left_of_caps integer[];
     v_task record;
     v_place integer;
     v_total integer := 0;
@@ -134,20 +138,35 @@ BEGIN
                 v_kept := v_ids;
                 IF cardinality(v_capped) > 0 THEN
                     v_kept := '{}';
-                    FOR v_task IN
-                        SELECT i.id, t.type FROM unnest(v_ids) i (id)
-                        CROSS JOIN LATERAL (SELECT l.type FROM taskflow.tasks_live l WHERE l.id = i.id OFFSET 0) t
-                    LOOP
-                        v_place := array_position(v_capped, v_task.type::text);
+                    v_left_of_caps := v_caps;
+                    FOR v_task IN SELECT * FROM taskflow.types_of(v_ids) LOOP
+                        v_place := array_position(v_capped, v_task.type);
                         IF v_place IS NOT NULL THEN
-                            CONTINUE WHEN v_caps[v_place] = 0;
-                            v_caps[v_place] := v_caps[v_place] - 1;
-                            v_started[v_place] := v_started[v_place] + 1;
-                            IF v_caps[v_place] = 0 THEN
-                                v_types := array_remove(v_types, v_capped[v_place]);
-                            END IF;
+                            CONTINUE WHEN v_left_of_caps[v_place] = 0;
+                            v_left_of_caps[v_place] := v_left_of_caps[v_place] - 1;
                         END IF;
                         v_kept := v_kept || v_task.id;
+                    END LOOP;
+                END IF;
+                v_again := cardinality(v_kept) < cardinality(v_ids);
+                v_keyed := ARRAY(SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_kept) AND t.concurrency_key IS NOT NULL);
+                IF cardinality(v_keyed) > 0 THEN
+                    SELECT ARRAY(SELECT k FROM unnest(v_kept) k WHERE k <> ALL (v_keyed)) || a.admitted,
+                           a.passed = cardinality(v_keyed) AND v_looks < 10
+                    INTO v_kept, v_again
+                    FROM taskflow.admit_keyed(p_queue, v_keyed, v_now) a;
+                    v_looks := v_looks + 1;
+                    v_now := clock_timestamp();
+                END IF;
+                IF cardinality(v_capped) > 0 THEN
+                    FOR v_task IN SELECT * FROM taskflow.types_of(v_kept) LOOP
+                        v_place := array_position(v_capped, v_task.type);
+                        CONTINUE WHEN v_place IS NULL;
+                        v_caps[v_place] := v_caps[v_place] - 1;
+                        v_started[v_place] := v_started[v_place] + 1;
+                        IF v_caps[v_place] = 0 THEN
+                            v_types := array_remove(v_types, v_task.type);
+                        END IF;
                     END LOOP;
                 END IF;
                 RETURN QUERY
@@ -160,8 +179,8 @@ BEGIN
                           NULL::double precision, NULL::integer;
                 v_room := v_room - cardinality(v_kept);
                 v_total := v_total + cardinality(v_kept);
-                -- Once more only where types at their limit stood before others.
-                EXIT WHEN cardinality(v_kept) = cardinality(v_ids);
+                -- Once more only where types or keys at their limit stood before others.
+                EXIT WHEN NOT v_again;
             END LOOP;
         END LOOP;
     END LOOP;

@@ -16,6 +16,9 @@
 -- p_options: {"commit": "async"} commits the claim asynchronously: after a crash of the server a claim may be forgotten,
 -- and the task is claimed again. {"most": [3, null]} takes at most so many at that place of p_queues, which may name a queue
 -- again further on: so each of several gets its share first, and what one leaves is the others'.
+--
+-- A task with a concurrency key is claimed only if its key has room, see admit_keyed; if not, it leaves the index of claims,
+-- and the level is looked at again, a few times: a claim should not take long.
 CREATE OR REPLACE FUNCTION taskflow.claim_tasks(
     p_worker bigint, p_queues text[], p_types text[], p_wanted integer,
     p_after_run_at timestamptz[], p_after_id bigint[], p_options jsonb DEFAULT '{}')
@@ -30,8 +33,13 @@ DECLARE
     v_wanted integer := p_wanted;
     v_most integer[];
     v_limit integer;
-    v_claimed integer;
     v_level integer;
+    v_ids bigint[];
+    v_keyed bigint[];
+    v_met integer;
+    v_passed integer;
+    v_looks integer := 0;
+    v_now timestamptz := now();
 BEGIN
     IF p_options ->> 'commit' = 'async' THEN
         PERFORM set_config('synchronous_commit', 'off', true);
@@ -43,24 +51,41 @@ BEGIN
         v_limit := least(v_wanted, v_most[v_queue]);  -- no limit there: v_wanted
         FOR v_priority IN REVERSE 3 .. 0 LOOP
             v_level := 4 * (v_queue - 1) + v_priority + 1;
-            RETURN QUERY
-            UPDATE taskflow.tasks_live t
-            SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = now(), started_at = NULL,
-                updated_at = now(), version = t.version + 1
-            WHERE t.id = ANY (ARRAY(
-                SELECT c.id
-                FROM taskflow.tasks_live c
-                WHERE c.queue = p_queues[v_queue] AND c.priority = v_priority
-                  AND (c.run_at, c.id) > (p_after_run_at[v_level], p_after_id[v_level])
-                  AND c.run_at <= now() AND c.state IN ('pending', 'retrying') AND c.type = ANY (p_types)
-                ORDER BY c.run_at, c.id
-                LIMIT v_limit
-                FOR UPDATE SKIP LOCKED))
-            RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
-                      t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses;
-            GET DIAGNOSTICS v_claimed = ROW_COUNT;
-            v_wanted := v_wanted - v_claimed;
-            v_limit := v_limit - v_claimed;
+            LOOP
+                SELECT array_agg(c.id) FILTER (WHERE c.concurrency_key IS NULL),
+                       array_agg(c.id) FILTER (WHERE c.concurrency_key IS NOT NULL)
+                INTO v_ids, v_keyed
+                FROM (
+                    SELECT c.id, c.concurrency_key
+                    FROM taskflow.tasks_live c
+                    WHERE c.queue = p_queues[v_queue] AND c.priority = v_priority
+                      AND (c.run_at, c.id) > (p_after_run_at[v_level], p_after_id[v_level])
+                      AND c.run_at <= now() AND c.state IN ('pending', 'retrying') AND c.type = ANY (p_types)
+                    ORDER BY c.run_at, c.id
+                    LIMIT v_limit
+                    FOR UPDATE SKIP LOCKED) c;
+                v_met := coalesce(cardinality(v_keyed), 0);
+                v_passed := 0;
+                IF v_met > 0 THEN
+                    SELECT a.admitted, a.passed INTO v_keyed, v_passed
+                    FROM taskflow.admit_keyed(p_queues[v_queue], v_keyed, now()) a;
+                    v_ids := coalesce(v_ids, '{}') || v_keyed;
+                    v_now := clock_timestamp();  -- later than the end of whatever made room
+                END IF;
+                IF v_ids IS NOT NULL THEN
+                    RETURN QUERY
+                    UPDATE taskflow.tasks_live t
+                    SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now,
+                        started_at = NULL, updated_at = now(), version = t.version + 1
+                    WHERE t.id = ANY (v_ids)
+                    RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
+                              t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses;
+                    v_wanted := v_wanted - cardinality(v_ids);
+                    v_limit := v_limit - cardinality(v_ids);
+                END IF;
+                v_looks := v_looks + 1;
+                EXIT WHEN v_limit <= 0 OR v_met = 0 OR v_passed < v_met OR v_looks > 10;
+            END LOOP;
             IF v_wanted <= 0 THEN
                 RETURN;
             END IF;

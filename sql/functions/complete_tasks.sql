@@ -2,7 +2,8 @@
 --
 -- The fence: an attempt is ended only if the task is still running it for this worker. A worker that was given up and
 -- comes back changes nothing. Returned are the refused ones (state NULL) and, with their new state and run_at, those
--- that did not succeed; nothing for a success, the usual case.
+-- that did not succeed; nothing for a success, the usual case. Besides a row without id for each queue in which the next
+-- task of a concurrency key may be claimed now, with the queue as `state`.
 --
 -- p_waited: seconds between the claim and the handler's start, on the worker's clock: started_at is reckoned from
 -- claimed_at with it, so that no worker's wall clock enters the tables. p_results NULL: no result at all.
@@ -31,6 +32,8 @@ DECLARE
     v_task taskflow.tasks_live;
     v_end record;
     v_queues text[] := '{}';
+    v_key_queues text[] := '{}';
+    v_keys text[] := '{}';
 BEGIN
     IF p_outcomes IS NOT NULL THEN
         -- Locked first and in id order, as every statement locks, since two statements write them below.
@@ -50,12 +53,15 @@ BEGIN
               AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
               -- An id may be there twice, with an old attempt that succeeded before an operator retried the task.
               AND (p_outcomes IS NULL OR p_outcomes[width_bucket(t.id, p_ids)] = 'succeeded')
-            RETURNING t.id, t.attempt, t.queue, t.type, t.started_at)
-        INSERT INTO taskflow.executions (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, logs)
-        SELECT d.id, d.attempt, 'succeeded', p_worker, d.queue, d.type, d.started_at, v_now,
-               CASE WHEN p_details IS NOT NULL THEN p_details[width_bucket(d.id, p_ids)] -> 'logs' END
-        FROM done d;
-        GET DIAGNOSTICS v_done = ROW_COUNT;
+            RETURNING t.id, t.attempt, t.queue, t.type, t.started_at, t.concurrency_key)
+        , audited AS (
+            INSERT INTO taskflow.executions (task_id, attempt, outcome, worker_id, queue, type, started_at, finished_at, logs)
+            SELECT d.id, d.attempt, 'succeeded', p_worker, d.queue, d.type, d.started_at, v_now,
+                   CASE WHEN p_details IS NOT NULL THEN p_details[width_bucket(d.id, p_ids)] -> 'logs' END
+            FROM done d)
+        SELECT count(*), coalesce(array_agg(d.queue::text) FILTER (WHERE d.concurrency_key IS NOT NULL), '{}'),
+               coalesce(array_agg(d.concurrency_key::text) FILTER (WHERE d.concurrency_key IS NOT NULL), '{}')
+        INTO v_done, v_key_queues, v_keys FROM done d;
     END IF;
 
     IF p_outcomes IS NOT NULL THEN
@@ -67,6 +73,10 @@ BEGIN
             v_end := taskflow.end_attempt(v_task, p_outcomes[i]::taskflow.execution_outcome, p_waited[i], p_details[i]);
             v_done := v_done + 1;
             v_ended := v_ended || p_ids[i];
+            IF v_task.concurrency_key IS NOT NULL THEN
+                v_key_queues := v_key_queues || v_task.queue::text;
+                v_keys := v_keys || v_task.concurrency_key::text;
+            END IF;
             id := p_ids[i]; attempt := p_attempts[i]; state := v_end.new_state; run_at := v_end.new_run_at;
             IF state IN ('pending', 'retrying') AND NOT v_task.queue = ANY (v_queues) THEN
                 v_queues := v_queues || v_task.queue::text;
@@ -74,6 +84,11 @@ BEGIN
             RETURN NEXT;
         END LOOP;
         PERFORM taskflow.ring(v_queues);  -- also for later: a sleeper must know the new time of its next task
+    END IF;
+
+    IF cardinality(v_keys) > 0 THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::integer, q, NULL::timestamptz
+        FROM unnest(taskflow.release_keys(v_key_queues, v_keys, true)) q;
     END IF;
 
     IF v_done < v_expected THEN  -- somebody else has ended some of them: say which

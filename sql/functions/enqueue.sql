@@ -27,6 +27,7 @@ DECLARE
     v_id bigint;
     v_state taskflow.task_state;
     v_replaced_queue text;
+    v_key text;
 BEGIN
     IF options = '{}' OR options IS NULL THEN
         IF enqueue.unique_key IS NULL THEN
@@ -54,10 +55,11 @@ BEGIN
         IF v_on_conflict = 'replace' AND enqueue.unique_key IS NOT NULL THEN
             BEGIN
                 UPDATE taskflow.tasks_live t
-                SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1
+                SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1,
+                    state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END
                 WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
                   AND t.state IN ('pending', 'retrying', 'blocked')
-                RETURNING t.id, t.state, t.queue INTO v_id, v_state, v_replaced_queue;
+                RETURNING t.id, t.state, t.queue, t.concurrency_key INTO v_id, v_state, v_replaced_queue, v_key;
             EXCEPTION WHEN serialization_failure THEN
                 -- It ended meanwhile, and so moved to another partition. In stricter isolation the caller must begin anew.
                 IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE; END IF;
@@ -65,6 +67,9 @@ BEGIN
             END;
             IF FOUND THEN
                 PERFORM taskflow.ring(ARRAY[v_replaced_queue]);
+                IF v_key IS NOT NULL THEN
+                    PERFORM taskflow.release_keys(ARRAY[v_replaced_queue], ARRAY[v_key], false);
+                END IF;
                 id := v_id;
                 created := false;
                 state := taskflow.shown_state(v_state, v_run_at);

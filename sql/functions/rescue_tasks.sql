@@ -20,6 +20,8 @@ DECLARE
     v_again bigint[] := '{}';
     v_dead bigint[] := '{}';
     v_cancelled bigint[] := '{}';
+    v_key_queues text[] := '{}';
+    v_keys text[] := '{}';
 BEGIN
     PERFORM FROM taskflow.workers w
     WHERE w.id = p_worker AND (p_heartbeat IS NULL OR w.heartbeat = p_heartbeat) FOR UPDATE;
@@ -46,6 +48,10 @@ BEGIN
             v_failed := v_failed || v_task.id;
         END IF;
         v_rescued := v_rescued + 1;
+        IF v_task.concurrency_key IS NOT NULL THEN
+            v_key_queues := v_key_queues || v_task.queue::text;
+            v_keys := v_keys || v_task.concurrency_key::text;
+        END IF;
         IF NOT v_task.queue = ANY (v_queues) THEN
             v_queues := v_queues || v_task.queue::text;
         END IF;
@@ -55,6 +61,7 @@ BEGIN
             AND NOT EXISTS (SELECT FROM taskflow.tasks_live t WHERE t.worker_id = p_worker AND t.state = 'running');
     END IF;
     PERFORM taskflow.ring(v_queues);
+    PERFORM taskflow.release_keys(v_key_queues, v_keys, true);
     PERFORM taskflow.announce_events('task.failed', v_failed);
     PERFORM taskflow.announce_events('task.retrying', v_again);
     PERFORM taskflow.announce_events('task.dead_letter', v_dead);

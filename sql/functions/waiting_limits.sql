@@ -1,5 +1,5 @@
--- The limits of its queue that hold a due task back at this moment, as claim_limited would find: `most` tasks may run at
--- once, or start in a period; `next_at`: when the next may, unknown where a running one has to end first.
+-- The limits of its queue that hold a due task back at this moment, as claims would find: `most` tasks may run at once,
+-- or start in a period; `next_at`: when the next may, unknown where a running one has to end first.
 CREATE OR REPLACE FUNCTION taskflow.waiting_limits(p_id bigint)
 RETURNS TABLE (code text, most integer, next_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -16,6 +16,11 @@ BEGIN
     v_type := v_queue.type_limits -> v_task.type::text;
     IF (v_type ->> 'paused')::boolean THEN
         RETURN QUERY SELECT 'type_paused', NULL::integer, NULL::timestamptz;
+    END IF;
+    IF v_task.concurrency_key IS NOT NULL AND coalesce(v_queue.key_limit, 1) <= (
+        SELECT count(*) FROM taskflow.tasks_live t
+        WHERE t.queue = v_task.queue AND t.concurrency_key = v_task.concurrency_key AND t.worker_id IS NOT NULL) THEN
+        RETURN QUERY SELECT 'key_limit', coalesce(v_queue.key_limit, 1), NULL::timestamptz;
     END IF;
     IF v_queue.max_workers <= (
         SELECT count(*) FROM taskflow.tasks_live t

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from taskflow.leader.endings import Endings
 from taskflow.leader.expiry import Expiry
+from taskflow.leader.keys import Keys
 from taskflow.leader.lease import Lease
 from taskflow.leader.looper import Looper
 from taskflow.leader.partitions import Partitions
@@ -45,7 +46,7 @@ class Leader:
             Looper(
                 "leader",
                 settings.database_url,
-                [self._lease, Rescuer(settings.heartbeat_timeout), Expiry()],
+                [self._lease, Rescuer(settings.heartbeat_timeout), Keys(), Expiry()],
             ),
             Looper(
                 "upkeep",

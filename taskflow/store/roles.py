@@ -90,6 +90,7 @@ LEADER_FUNCTIONS = (
     "release_lease",
     "rescue_tasks",
     "orphaned_workers",
+    "release_waiting_keys",
     "ensure_days",
     "keep_executions",
     "forget_executions",
@@ -242,6 +243,11 @@ ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 
 # Called only by other functions, with the rights of the schema's owner, or by triggers.
 INTERNAL_FUNCTIONS = (
+    "admit_keyed",
+    "first_of_key",
+    "release_keys",
+    "raise_key_limit",
+    "types_of",
     "announce_events",
     "check_enqueue_options",
     "count_starts",

@@ -24,6 +24,14 @@ LOCKED_SECONDS = 0.05
 """Until a queue with a limit is tried again whose lock could not be had."""
 
 
+class Completed(NamedTuple):
+    """What came of a batch: `ended` has the attempts that did not succeed or were refused; in the queues `released_in`
+    the next task of a concurrency key may be claimed now, which has waited for longer than others."""
+
+    ended: list[Ended]
+    released_in: list[str]
+
+
 class Ended(NamedTuple):
     """What the database made of an attempt that did not succeed; `state` None: refused, it was no longer ours."""
 
@@ -122,7 +130,7 @@ def ring_waiting(connection: Connection, queues: Sequence[str]) -> None:
     connection.execute(query("ring_waiting"), (texts(queues),))
 
 
-def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> list[Ended]:
+def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> Completed:
     """End a batch of attempts, whatever their outcomes, in one transaction."""
     # By id: the function searches in it, and locks in that order.
     ids, attempts, waited, outcomes, results, details = zip(*sorted(batch), strict=True) if batch else ((),) * 6
@@ -139,7 +147,13 @@ def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]
             None if details.count(None) == count else texts(details),
         ),
     )
-    return list(map(Ended._make, cursor.fetchall()))
+    completed = Completed([], [])
+    for row in cursor:
+        if row[0] is None:
+            completed.released_in.append(row[2])
+        else:
+            completed.ended.append(Ended._make(row))
+    return completed
 
 
 def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:

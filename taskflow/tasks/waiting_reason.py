@@ -58,6 +58,8 @@ def waiting_reason(task: WaitingFacts, limit: WaitingLimit | None = None) -> Wai
         return _ended(task)
     if task.state == "running":
         return _running(task)
+    if limit is not None and limit.code == "key_limit" and task.state in ("pending", "blocked"):
+        return _limited(task, limit)
     return _not_ready(task) or _no_worker(task) or (_limited(task, limit) if limit else _in_line(task))
 
 
@@ -86,9 +88,8 @@ def _not_ready(task: WaitingFacts) -> WaitingReason | None:
     sooner = f"To run it now, give it another time: PATCH /api/v1/tasks/{task.id} with scheduled_at."
     match task.state:
         case "blocked":
-            key = f", whose concurrency key is {task.concurrency_key!r}" if task.concurrency_key else ""
             return WaitingReason(
-                "blocked", f"It waits for other tasks to end{key}.", "Wait for them, or cancel what holds it up."
+                "blocked", "It waits for other tasks to end.", "Wait for them, or cancel what holds it up."
             )
         case "scheduled":
             return WaitingReason("scheduled", f"Its time has not come: it is due at {due}.", sooner)
@@ -136,6 +137,13 @@ def _limited(task: WaitingFacts, limit: WaitingLimit) -> WaitingReason:
         case "type_paused":
             reason = f"The type {task.type!r} is paused in the queue {task.queue!r}."
             fix = f"Resume it: {queue} with type_limits."
+        case "key_limit":
+            tasks = "task" if limit.most == 1 else "tasks"
+            reason = (
+                f"No more than {limit.most:,} {tasks} of the queue {task.queue!r} with the concurrency key "
+                f"{task.concurrency_key!r} run at once, and as many do."
+            )
+            fix = f"Wait for one to end, or raise the limit: {queue} with key_limit."
         case "max_workers":
             reason = f"No more than {limit.most:,} tasks of the queue {task.queue!r} run at once, and as many do."
             fix = f"Wait for one to end, or raise the limit: {queue} with max_workers."

@@ -92,6 +92,8 @@ class Claimer:
         self._paused: set[str] = set()
         self._made_room: SimpleQueue[frozenset[str]] = SimpleQueue()
         completer.room_made = self._room_made
+        self._keys_released = Event()
+        completer.keys_released = self._wake_for_keys
         self._thread = Thread(target=self._run, name="claimer", daemon=True)
         slots.when_free(self._slot_free)
 
@@ -159,6 +161,9 @@ class Claimer:
             self._look_beside_inserter(connection, wanted)
             return
         sweep = self._claims.frontier.sweep_is_due
+        if self._keys_released.is_set() and self._claims.frontier.sweep_wait_seconds <= 0:
+            self._keys_released.clear()
+            sweep = True
         if self._claim(connection, wanted, sweep=sweep) >= wanted:
             return
         if not sweep and not self._sweep(connection):
@@ -184,6 +189,11 @@ class Claimer:
         self._made_room.put(queues)
         self._listener.wake()
         return True
+
+    def _wake_for_keys(self) -> None:
+        """Called by the completer: the next task of a concurrency key may be claimed, which is behind the frontier."""
+        self._keys_released.set()
+        self._listener.wake()
 
     def _look_beside_inserter(self, connection: Connection, wanted: int) -> None:
         """A transaction that has inserted without notifying is open, so what it commits must be looked for: with one

@@ -15,7 +15,7 @@ from psycopg.errors import LockNotAvailable
 
 from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
-from taskflow.store.tasks import Completion, Ended
+from taskflow.store.tasks import Completed, Completion
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, InFlight
 from taskflow.worker.ending import Ending, Endings, encode, portions, refused
@@ -57,6 +57,7 @@ class Completer:
         self.metrics: WorkerMetrics | None = None
         self.limited_queues: frozenset[str] = frozenset()  # those with max_workers: an end there makes room
         self.room_made: Callable[[frozenset[str]], bool] = lambda _: False  # True: whoever was told minds it
+        self.keys_released: Callable[[], None] = lambda: None
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         self._progress_due: float | None = None
         self._repeated = False
@@ -207,7 +208,7 @@ class Completer:
         self, connection: Connection, worker_id: int, group: Sequence[Ending], rows: Sequence[Completion]
     ) -> None:
         try:
-            ended = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
+            ended, released_in = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
         except LockNotAvailable as error:
             self._write_unlocked(connection, worker_id, group, error)
             return
@@ -219,6 +220,8 @@ class Completer:
             ended_in = self.limited_queues.intersection(item.attempt.task.queue for item in group)
             if ended_in and not self.room_made(ended_in):
                 tasks.ring_waiting(connection, sorted(ended_in))
+        if released_in:
+            self.keys_released()
         self.events.last_write = time.monotonic()
         if self.events.wanted:
             self.events.ended(group, ended)
@@ -226,7 +229,7 @@ class Completer:
             self.metrics.ended(group)
         report(self._log, group, ended, repeated=self._repeated)
 
-    def _complete(self, connection: Connection, worker_id: int, rows: Sequence[Completion]) -> list[Ended]:
+    def _complete(self, connection: Connection, worker_id: int, rows: Sequence[Completion]) -> Completed:
         try:
             return tasks.complete(connection, worker_id, rows)
         except psycopg.errors.CheckViolation as error:

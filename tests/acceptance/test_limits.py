@@ -97,6 +97,69 @@ def test_a_worker_that_cannot_take_the_next_task_wakes_one_that_can(
     assert first.wait() == 0
 
 
+def kill_holding_a_key(connection: Connection, worker: Process) -> None:
+    """Kill it with SIGKILL at a moment at which it has claimed a task with a concurrency key."""
+    held = (
+        "SELECT count(*) FROM taskflow.tasks t JOIN taskflow.workers w ON w.id = t.worker_id"
+        " WHERE w.pid = %s AND t.state = 'running' AND t.concurrency_key IS NOT NULL"
+    )
+    for _ in range(200):
+        worker.signal(signal.SIGSTOP)
+        time.sleep(0.05)  # what it has sent is done
+        if connection.execute(held, [worker.pid]).fetchone() != (0,):
+            break
+        worker.signal(signal.SIGCONT)
+        time.sleep(0.02)
+    worker.kill()
+
+
+def test_one_of_a_key_runs_at_once_in_order_among_all_processes_also_when_one_is_killed(
+    connection: Connection, dsn: str, start_worker: Start, wait_until: Callable[..., Any]
+) -> None:
+    connection.execute("UPDATE taskflow.queues SET retry_delay = 0")
+    workers = [start_worker(dsn, "--concurrency", "8", env=SOON) for _ in range(3)]
+    wait_until(lambda: all("worker_ready" in worker.logs() for worker in workers))
+    inserted = connection.execute(
+        "INSERT INTO taskflow.tasks (type, payload, concurrency_key)"
+        """ SELECT 'slow', '{"seconds": 0.02}', 'customer ' || i % 7 FROM generate_series(1, 420) i RETURNING id"""
+    ).fetchall()
+    others = enqueue(connection, "noop", {}, 300)
+    wait_until(lambda: len(runs(connection)) > 350)
+    kill_holding_a_key(connection, workers[0])
+    wait_until(lambda: settle(connection, [*others, *(task_id for (task_id,) in inserted)]), timeout=90)
+
+    rows = connection.execute(
+        "SELECT t.concurrency_key, e.task_id, e.outcome, extract(epoch FROM e.started_at)::float8,"
+        " extract(epoch FROM e.finished_at)::float8"
+        " FROM taskflow.executions e JOIN taskflow.tasks t ON t.id = e.task_id"
+        " WHERE t.concurrency_key IS NOT NULL ORDER BY e.started_at"
+    ).fetchall()
+    assert connection.execute("SELECT count(*) FROM taskflow.tasks WHERE state <> 'completed'").fetchone() == (0,)
+    for key in {row[0] for row in rows}:
+        mine = [row for row in rows if row[0] == key]
+        assert most_at_once([(began, ended) for *_, began, ended in mine]) == 1, key
+        ids = [task_id for _, task_id, outcome, *_ in mine if outcome == "succeeded"]
+        again = {task_id for _, task_id, outcome, *_ in mine if outcome != "succeeded"}
+        assert [one for one in ids if one not in again] == sorted(set(ids) - again), key
+    assert {row[2] for row in rows} == {"succeeded", "lost"}
+
+
+def test_the_next_of_a_key_starts_at_once_though_thousands_wait_before_the_frontier(
+    connection: Connection, dsn: str, start_worker: Start, wait_until: Callable[..., Any]
+) -> None:
+    keyed = connection.execute(
+        "INSERT INTO taskflow.tasks (type, concurrency_key)"
+        " SELECT 'noop', 'ada' FROM generate_series(1, 30) RETURNING id"
+    ).fetchall()
+    enqueue(connection, "slow", {"seconds": 0.01}, 2500)
+    start_worker(dsn, "--concurrency", "4")
+    wait_until(lambda: settle(connection, [task_id for (task_id,) in keyed]), timeout=60)
+    ((left,),) = connection.execute(
+        "SELECT count(*) FROM taskflow.tasks WHERE state = 'pending' AND type = 'slow'"
+    ).fetchall()
+    assert left > 300  # thirty one after the other, each behind what is held ready, which is a tenth of a second
+
+
 def test_a_rate_holds_in_every_window_and_what_is_beyond_waits_without_failing(
     connection: Connection, dsn: str, start_worker: Start, wait_until: Callable[..., Any]
 ) -> None:

@@ -55,7 +55,7 @@ def complete(
 ) -> list[Ended]:
     """End all of them alike."""
     rows = [(task.id, task.attempt, 0.25, outcome, result, details) for task in claimed]
-    return tasks.complete(connection, worker_id, rows)
+    return tasks.complete(connection, worker_id, rows).ended
 
 
 def row(connection: Connection, task_id: int, *columns: str) -> tuple[Any, ...]:

@@ -156,7 +156,7 @@ def test_outcomes_of_every_kind_fit_into_one_batch(connection: Connection) -> No
         (task.id, task.attempt, 0.0, outcome, None, details(error="x", seconds=1, logs=[{"message": "m"}]))
         for task, outcome in zip(claimed, outcomes, strict=True)
     ]
-    ended = {item.id: item.state for item in tasks.complete(connection, me, rows)}
+    ended = {item.id: item.state for item in tasks.complete(connection, me, rows).ended}
     states = [ended.get(task.id) for task in claimed]
     assert states == [None, "retrying", "retrying", "pending", "cancelled"]
     stored = connection.execute("SELECT task_id, outcome::text, logs FROM taskflow.executions ORDER BY 1").fetchall()
@@ -182,7 +182,7 @@ def test_a_success_of_an_earlier_attempt_does_not_complete_the_one_that_failed(c
     claim(connection, me)
     earlier = (task_id, 1, 0.0, "succeeded", None, None)
     failed = (task_id, 2, 0.0, "failed", None, details(error="no"))
-    ended = tasks.complete(connection, me, [earlier, failed])
+    ended = tasks.complete(connection, me, [earlier, failed]).ended
     assert [(item.attempt, item.state) for item in ended] == [(2, "retrying")]
     assert attempts(connection, task_id) == [(1, "succeeded"), (2, "failed")]
 
