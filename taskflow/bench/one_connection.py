@@ -29,7 +29,7 @@ def claim_and_complete(connection: Connection, tasks: int, batch: int = BATCH) -
         last = max(claimed, key=lambda task: (task.run_at, task.id))
         frontier[NORMAL] = (last.run_at.isoformat(), last.id)
         succeeded = [(task.id, task.attempt, 0.0, "succeeded", None, None) for task in claimed]
-        if refused := store.complete(connection, worker, succeeded):
+        if refused := store.complete(connection, worker, succeeded).ended:
             raise RuntimeError(f"completions were refused: {refused[:3]}")
         done += len(claimed)
     took, spent_after = time.perf_counter() - began, cpu_seconds(backend)
