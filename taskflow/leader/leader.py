@@ -14,6 +14,7 @@ from taskflow.leader.keys import Keys
 from taskflow.leader.lease import Lease
 from taskflow.leader.looper import Looper
 from taskflow.leader.partitions import Partitions
+from taskflow.leader.queue_retention import QueueRetention
 from taskflow.leader.rescuer import Rescuer
 from taskflow.leader.retention import Retention
 from taskflow.leader.schedules import Schedules
@@ -51,7 +52,14 @@ class Leader:
             Looper(
                 "upkeep",
                 settings.database_url,
-                [Partitions(), counted, Totals(lambda: counted.final), Endings(), Retention(keep)],
+                [
+                    Partitions(),
+                    counted,
+                    Totals(lambda: counted.final),
+                    Endings(),
+                    QueueRetention(),
+                    Retention(keep),
+                ],
                 wanted=lambda: self._lease.held,
             ),
             Looper("schedules", settings.database_url, [Schedules()], wanted=lambda: self._lease.held),

@@ -1,0 +1,46 @@
+"""Removing what has ended in a queue that keeps it for a shorter time than the system does."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from taskflow.store.connection import repeat_on_conflict
+
+BATCH = 1000
+# The oldest day of completed tasks may be long ago, with nothing in between: begin where there is something.
+KEPT = """
+    SELECT q.name, r.key, r.value::double precision,
+           CASE r.key WHEN 'completed' THEN (SELECT min(t.finished_at) FROM taskflow.tasks_completed t)
+                      WHEN 'dead_letter' THEN (SELECT min(t.finished_at) FROM taskflow.tasks_dead t)
+                      ELSE (SELECT min(t.finished_at) FROM taskflow.tasks_ended t) END
+    FROM taskflow.queues q CROSS JOIN LATERAL jsonb_each_text(q.retention) r WHERE q.retention <> '{}'
+"""
+
+
+class Kept(NamedTuple):
+    """A queue keeps what ended in a state for so many seconds; `oldest`: the first of any queue that is there."""
+
+    queue: str
+    state: str
+    seconds: float
+    oldest: datetime | None
+
+
+def kept(connection: psycopg.Connection[Any]) -> list[Kept]:
+    """All that queues say about it."""
+    return [Kept._make(row) for row in connection.execute(KEPT)]
+
+
+def forget(connection: psycopg.Connection[Any], what: Kept, since: datetime, until: datetime) -> int:
+    """Remove a batch of what ended from `since` until before `until`; fewer than `BATCH` were the last of them."""
+
+    def statement() -> int:
+        row = connection.execute(
+            "SELECT taskflow.forget_ended(%s, %s, %s, %s, %s)", (what.queue, what.state, since, until, BATCH)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    return repeat_on_conflict(statement)
