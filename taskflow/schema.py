@@ -327,6 +327,15 @@ rate_windows = Table(
     _set("starts", Integer),
 )
 
+unique_windows = Table(
+    "unique_windows",
+    metadata,
+    _key("type", Text),
+    _key("unique_key", Text),
+    _set("task_id", BigInteger),
+    _set("until", Time),
+)
+
 task_stats = Table(
     "task_stats",
     metadata,

@@ -4,7 +4,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_known constant jsonb := '{"max_attempts": "number", "timeout": "number", "retry_strategy": "string",
         "retry_delay": "number", "max_retry_delay": "number", "concurrency_key": "string", "metadata": "object",
-        "tags": "array", "on_conflict": "string", "delay": "number"}';
+        "tags": "array", "on_conflict": "string", "delay": "number", "unique_for": "number"}';
     v_option record;
 BEGIN
     IF jsonb_typeof(p_options) <> 'object' THEN
@@ -23,5 +23,7 @@ BEGIN
         RAISE EXCEPTION 'on_conflict must be skip, error or replace' USING ERRCODE = '22023';
     ELSIF (p_options ->> 'delay')::double precision NOT BETWEEN 0 AND 3155760000 THEN
         RAISE EXCEPTION 'delay must be 0 seconds to 100 years' USING ERRCODE = '22023';
+    ELSIF (p_options ->> 'unique_for')::double precision NOT BETWEEN 0 AND 3155760000 THEN
+        RAISE EXCEPTION 'unique_for must be 0 seconds to 100 years' USING ERRCODE = '22023';
     END IF;
 END $$;

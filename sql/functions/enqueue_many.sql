@@ -12,7 +12,7 @@ AS $$
 DECLARE
     v_known constant text[] := ARRAY['type', 'payload', 'queue', 'priority', 'run_at', 'unique_key', 'max_attempts',
         'timeout', 'retry_strategy', 'retry_delay', 'max_retry_delay', 'concurrency_key', 'metadata', 'tags',
-        'on_conflict', 'delay'];
+        'on_conflict', 'delay', 'unique_for'];
     v_task record;
     v_problem record;
 BEGIN
@@ -30,11 +30,17 @@ BEGIN
             (SELECT string_agg(k, ', ') FROM jsonb_object_keys(v_problem.task - v_known) k)
             USING ERRCODE = '22023', HINT = 'fields are ' || array_to_string(v_known, ', ');
     END IF;
-    IF jsonb_path_exists(tasks, '$[*] ? (exists (@.delay) || exists (@.on_conflict))') THEN
+    IF jsonb_path_exists(tasks, '$[*] ? (exists (@.delay) || exists (@.on_conflict) || exists (@.unique_for))') THEN
         -- What the INSERT below would not refuse: the other options are columns with rules of their own.
         PERFORM taskflow.check_enqueue_options(
-            jsonb_build_object('delay', e.value -> 'delay', 'on_conflict', e.value -> 'on_conflict'))
-        FROM jsonb_array_elements(tasks) e WHERE e.value ?| ARRAY['delay', 'on_conflict'];
+            jsonb_build_object('delay', e.value -> 'delay', 'on_conflict', e.value -> 'on_conflict',
+                               'unique_for', e.value -> 'unique_for'))
+        FROM jsonb_array_elements(tasks) e WHERE e.value ?| ARRAY['delay', 'on_conflict', 'unique_for'];
+        SELECT e.ordinality - 1 AS at INTO v_problem FROM jsonb_array_elements(tasks) WITH ORDINALITY e
+        WHERE e.value ->> 'unique_for' IS NOT NULL AND e.value ->> 'unique_key' IS NULL LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'task %: unique_for needs a unique_key', v_problem.at USING ERRCODE = '22023';
+        END IF;
     END IF;
 
     RETURN QUERY

@@ -1,5 +1,5 @@
 -- Removes a batch of what has had its time: idempotency keys after 24 hours, statistics after 90 days, rate windows when
--- no limit can look at them any more. Returns how many rows went; fewer than p_limit means that nothing is left to do.
+-- no limit can look at them any more, unique windows when they are over. Returns how many rows went; fewer than p_limit means that nothing is left to do.
 CREATE OR REPLACE FUNCTION taskflow.expire_rows(p_limit integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -22,6 +22,11 @@ BEGIN
         WHERE window_start < now() - interval '1 hour'
                              - make_interval(secs => (SELECT 2 * coalesce(max(rate_period), 0) FROM taskflow.queues))
         LIMIT p_limit FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_sum := v_sum + v_rows;
+    DELETE FROM taskflow.unique_windows WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM taskflow.unique_windows WHERE until <= now()
+        ORDER BY until LIMIT p_limit FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     RETURN v_sum + v_rows;
 END

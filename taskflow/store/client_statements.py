@@ -156,7 +156,7 @@ def copy(tasks: Iterable[NewTask]) -> Iterator[tuple[str, Iterator[tuple[Any, ..
 
 
 def _refuse_in_copy(names: list[str]) -> None:
-    for name in ("delay", "on_conflict"):
+    for name in ("delay", "on_conflict", "unique_for"):
         if name in names:
             raise InvalidTask(f"COPY cannot do {name}: use {'run_at' if name == 'delay' else 'enqueue_many'}")
 

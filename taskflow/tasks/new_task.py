@@ -26,6 +26,7 @@ class EnqueueOptions(TypedDict, total=False):
     `run_at` has a zone; `delay` is in seconds from now on the database's clock, instead of it. `unique_key` is unique
     among the live tasks of a type; `on_conflict` says what to do when it is taken: answer with the task there is
     ("skip"), raise `UniqueConflict` ("error"), or give the waiting one the new payload, priority and time ("replace").
+    For `unique_for` seconds from now, at most a hundred years, it stays taken even when the task has ended.
     """
 
     queue: str | None
@@ -34,6 +35,7 @@ class EnqueueOptions(TypedDict, total=False):
     delay: float | timedelta | None
     unique_key: str | None
     on_conflict: OnConflict | None
+    unique_for: float | timedelta | None
     max_attempts: int | None
     timeout: float | timedelta | None
     retry: Strategy | RetryPolicy | None
@@ -74,7 +76,7 @@ class NewTask:
         except ValueError as error:
             raise InvalidTask(str(error)) from error
         self.fields: dict[str, Any] = fields
-        """The given options under the names of the table's columns, `delay` and `on_conflict` besides."""
+        """The given options under the names of the table's columns, and of enqueue's options."""
 
     def __repr__(self) -> str:
         return f"<NewTask {self.type!r} {self.fields}>"
@@ -93,6 +95,8 @@ def _stored(options: dict[str, Any]) -> dict[str, Any]:
             _refuse_unknown(name)
     if "delay" in fields and "run_at" in fields:
         raise ValueError("give run_at or delay, not both")
+    if "unique_for" in fields and "unique_key" not in fields:
+        raise ValueError("unique_for needs a unique_key")
     return fields
 
 
@@ -167,6 +171,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "delay": lambda value: seconds_of(value, "delay", most=MAX_DELAY_SECONDS),
     "unique_key": lambda value: check_key(value, "unique_key"),
     "on_conflict": _check_on_conflict,
+    "unique_for": lambda value: seconds_of(value, "unique_for", most=MAX_DELAY_SECONDS),
     "max_attempts": check_max_attempts,
     "timeout": lambda value: seconds_of(value, "timeout", positive=True),
     "concurrency_key": lambda value: check_key(value, "concurrency_key"),

@@ -58,7 +58,7 @@ def waiting_reason(task: WaitingFacts, limit: WaitingLimit | None = None) -> Wai
         return _ended(task)
     if task.state == "running":
         return _running(task)
-    if limit is not None and limit.code == "key_limit" and task.state in ("pending", "blocked"):
+    if task.state == "blocked" and limit is not None and limit.code == "key_limit":
         return _limited(task, limit)
     return _not_ready(task) or _no_worker(task) or (_limited(task, limit) if limit else _in_line(task))
 
@@ -138,10 +138,9 @@ def _limited(task: WaitingFacts, limit: WaitingLimit) -> WaitingReason:
             reason = f"The type {task.type!r} is paused in the queue {task.queue!r}."
             fix = f"Resume it: {queue} with type_limits."
         case "key_limit":
-            tasks = "task" if limit.most == 1 else "tasks"
             reason = (
-                f"No more than {limit.most:,} {tasks} of the queue {task.queue!r} with the concurrency key "
-                f"{task.concurrency_key!r} run at once, and as many do."
+                f"As many tasks of the queue {task.queue!r} with the concurrency key {task.concurrency_key!r} run as "
+                f"may at once, {limit.most:,}."
             )
             fix = f"Wait for one to end, or raise the limit: {queue} with key_limit."
         case "max_workers":

@@ -99,15 +99,32 @@ STATEMENTS = {
           AND coalesce(t.worker_id, 0) = 1 AND t.state = 'running' ORDER BY t.id LIMIT 500 FOR UPDATE""",
     "count": """SELECT count(*), min(t.claim_number) FROM taskflow.tasks_live t
         WHERE t.queue = 'default' AND t.claim_number >= 7 AND t.worker_id IS NOT NULL""",
+    "key_count": """SELECT count(*) FROM taskflow.tasks_live t
+        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.worker_id IS NOT NULL""",
+    "key_first": """SELECT t.id FROM taskflow.tasks_live t
+        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.type = 'noop' AND t.priority = 1
+          AND t.run_at <= now() AND t.worker_id IS NULL ORDER BY t.run_at, t.id LIMIT 1 FOR UPDATE SKIP LOCKED""",
+    "key_types": """SELECT t.type FROM taskflow.tasks_live t
+        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.type > '' AND t.worker_id IS NULL
+        ORDER BY t.type LIMIT 1""",
+    "keys": """SELECT t.queue, t.concurrency_key FROM taskflow.tasks_live t
+        WHERE (t.queue::text, t.concurrency_key::text) > ('', '')
+          AND t.concurrency_key IS NOT NULL AND t.worker_id IS NULL
+        ORDER BY t.queue::text, t.concurrency_key::text LIMIT 1""",
     "unique": "SELECT t.id FROM taskflow.tasks_live t WHERE t.type = 'noop' AND t.unique_key = 'u'",
     "find": "SELECT * FROM taskflow.tasks t WHERE t.id = 1 AND t.state = 'completed'",
 }
+IN_ORDER = ("claim", "next_due", "key_first", "key_types", "keys")
 EXPECTED_INDEX = {
     "claim": {"tasks_claim", "tasks_live_pkey"},
     "complete": {"tasks_live_pkey"},
     "next_due": {"tasks_claim"},
     "rescue": {"tasks_worker"},
     "count": {"tasks_limited"},
+    "key_count": {"tasks_key_running"},
+    "key_first": {"tasks_key_waiting"},
+    "key_types": {"tasks_key_waiting"},
+    "keys": {"tasks_key_waiting"},
     "unique": {"tasks_unique_key"},
 }
 
@@ -124,6 +141,7 @@ def test_every_statement_goes_by_its_index(unattended: Connection, name: str, st
     connection = unattended
     if state != "empty":
         insert(connection, 5000)
+        insert(connection, 2000, concurrency_key="ada", state="blocked")
     if state == "bloated":
         connection.execute("UPDATE taskflow.tasks_live SET version = version + 1")
         connection.execute("DELETE FROM taskflow.tasks_live WHERE id % 10 > 0")
@@ -131,7 +149,7 @@ def test_every_statement_goes_by_its_index(unattended: Connection, name: str, st
         connection.execute("ANALYZE taskflow.tasks_live")
     for setting in ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"):
         connection.execute(f"SET {setting} = off")
-    if name in ("claim", "next_due"):
+    if name in IN_ORDER:
         connection.execute("SET enable_sort = off")
     with connection.transaction(force_rollback=True):
         found = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {STATEMENTS[name]}").fetchone()
@@ -141,5 +159,5 @@ def test_every_statement_goes_by_its_index(unattended: Connection, name: str, st
     used = {str(node["Index Name"]) for node in nodes(plan) if "Index Name" in node}
     assert "Seq Scan" not in kinds
     assert used >= EXPECTED_INDEX.get(name, set()), kinds
-    if name in ("claim", "next_due"):
+    if name in IN_ORDER:
         assert "Sort" not in kinds

@@ -204,7 +204,7 @@ WRONG_FIELDS: list[tuple[str, object]] = [
     ("retry_strategy", "random"), ("retry_strategy", 1), ("retry_delay", -0.1), ("max_retry_delay", 2_592_001),
     ("timeout", 0), ("timeout", -1), ("timeout", 2_592_001), ("timeout", "5"),
     ("unique_key", ""), ("unique_key", "x" * 501), ("unique_key", 1), ("on_conflict", "ignore"),
-    ("unique_for", 60), ("concurrency_key", ""), ("metadata", []), ("metadata", None),
+    ("unique_for", 60), ("unique_for", "60"), ("concurrency_key", ""), ("metadata", []), ("metadata", None),
     ("tags", "a"), ("tags", None), ("tags/3", ["a", "b", "c", 1]), ("tags/0", [""]), ("tags", ["t"] * 21),
     ("state", "running"), ("id", 5), ("worker_id", 1), ("Type", "echo"),
 ]  # fmt: skip
@@ -296,6 +296,15 @@ class TestUniqueKeys:
 
         assert (second.status_code, second.json["id"], second.json["created"]) == (200, first["id"], False)
         assert (second.json["payload"], second.json["state"]) == ({"n": 2}, "scheduled")
+
+    def test_a_key_stays_taken_for_as_long_as_it_says(self, client: FlaskClient) -> None:
+        first = create(client, unique_key="k", unique_for=60).json
+        client.post(f"/api/v1/tasks/{first['id']}/cancel")
+
+        second = create(client, unique_key="k")
+
+        assert (second.status_code, second.json["id"], second.json["state"]) == (200, first["id"], "cancelled")
+        assert create(client, unique_key="k", on_conflict="error").json["conflicting_task_id"] == first["id"]
 
     def test_a_key_is_unique_in_its_type_only(self, client: FlaskClient) -> None:
         create(client, unique_key="k")

@@ -256,6 +256,26 @@ def test_why_names_a_limit_that_is_reached(client: FlaskClient, connection: psyc
     assert "; the next may at " in found["rate_limit"]["reason"]
 
 
+def test_why_names_the_key_that_a_task_waits_for(
+    client: FlaskClient, engine: Engine, connection: psycopg.Connection[Any]
+) -> None:
+    create(client, concurrency_key="ada")
+    task = create(client, concurrency_key="ada")
+    add_worker(connection)
+    engine.claim()
+    assert why(client, task)["code"] == "key_limit"  # not looked at yet
+    connection.execute(
+        "SELECT * FROM taskflow.claim_tasks(1, '{default}', '{echo}', 5,"
+        " array_fill('-infinity'::timestamptz, ARRAY[4]), array_fill(0::bigint, ARRAY[4]))"
+    )
+    assert client.get(f"/api/v1/tasks/{task}").json["state"] == "blocked"
+    assert why(client, task) == {
+        "code": "key_limit",
+        "reason": "As many tasks of the queue 'default' with the concurrency key 'ada' run as may at once, 1.",
+        "fix": "Wait for one to end, or raise the limit: PATCH /api/v1/queues/default with key_limit.",
+    }
+
+
 @pytest.mark.parametrize(
     ("outcome", "details", "code"),
     [("succeeded", {}, "completed"), ("failed", {"error": "boom"}, "retrying"),

@@ -41,10 +41,6 @@ class Retention(Body):
     dead_letter: Kept | None = None
 
 
-# Not to be left to be found out: who sets a limit relies on it.
-STORED_ONLY = "; kept, but not obeyed by this version"
-
-
 def _few(limits: dict[str, TypeLimit]) -> dict[str, TypeLimit]:
     if len(limits) > MAX_TYPE_LIMITS:
         raise PydanticCustomError("too_long", f"has {len(limits):,} types; at most {MAX_TYPE_LIMITS:,} are possible")
@@ -57,7 +53,7 @@ class QueueSettings(Body):
     priority: int = Field(0, ge=-LARGE, le=LARGE, description="queues with a higher one are served first")
     weight: Count = Field(1, description="share among queues of equal priority")
     max_workers: Count | None = Field(None, description="tasks that run at once, all workers together")
-    key_limit: Count = Field(1, description="tasks of one concurrency_key that run at once" + STORED_ONLY)
+    key_limit: Count = Field(1, description="tasks of one concurrency_key that run at once")
     rate_limit: Rate | None = Field(None, description="task starts per period, in a sliding window")
     rate_period: Period = Field(1, description="seconds")
     type_limits: Annotated[dict[TypeName, TypeLimit], AfterValidator(_few)] = Field(
@@ -73,7 +69,7 @@ class QueueSettings(Body):
     dead_letter: bool = Field(True, description="false: a task whose attempts are used up ends as failed")
     dead_letter_queue: QueueName | None = Field(None, description="a name that groups dead letters")
     aging_seconds: Period | None = Field(None, description="waiting that long lifts a task one priority")
-    retention: Retention = Field(Retention(), description="seconds that ended tasks are kept, by state" + STORED_ONLY)
+    retention: Retention = Field(Retention(), description="seconds that ended tasks are kept, by state")
     paused: bool = Field(False, description="nothing is claimed from it")
 
     def columns(self) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Why(Answer):
         "no_worker_for_queue",
         "no_worker_for_type",
         "workers_paused",
+        "key_limit",
         "type_paused",
         "max_workers",
         "rate_limit",

@@ -46,8 +46,13 @@ class TaskBody(Body):
     timeout: float | None = Field(None, gt=0, le=MONTH_SECONDS)
     unique_key: Key | None = None
     on_conflict: Literal["skip", "error", "replace"] | None = None
-    unique_for: float | None = None
-    concurrency_key: Key | None = Field(None, description="kept; this version does not limit by it")
+    unique_for: float | None = Field(
+        None,
+        ge=0,
+        le=CENTURY_SECONDS,
+        description="seconds that the unique_key stays taken, also when the task has ended",
+    )
+    concurrency_key: Key | None = Field(None, description="at most the queue's key_limit of one key run at once")
     metadata: Object = Field(default_factory=dict)
     tags: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(default_factory=list, max_length=20)
 
@@ -78,11 +83,9 @@ class TaskBody(Body):
 
     @field_validator("unique_for")
     @classmethod
-    def _not_yet(cls, value: float | None) -> float | None:
-        if value is not None:
-            raise PydanticCustomError(
-                "not_supported", "is not supported by this version: a unique_key holds while its task is live"
-            )
+    def _of_a_key(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("unique_key") is None:
+            raise PydanticCustomError("missing", "needs a unique_key")
         return value
 
     @property
@@ -102,6 +105,7 @@ class TaskBody(Body):
             "metadata": self.metadata or None,
             "tags": self.tags or None,
             "on_conflict": self.on_conflict,
+            "unique_for": self.unique_for,
             "delay": self.delay,
         }
         return {name: value for name, value in given.items() if value is not None}

@@ -117,7 +117,7 @@ def why(task_id: str) -> Response:
     if not rows:
         raise TaskNotFound(number)
     facts = rows[0]._asdict()
-    reached = shared.database.fetch(LIMITS, {"id": number}) if facts["state"] == "pending" else []
+    reached = shared.database.fetch(LIMITS, {"id": number}) if facts["state"] in ("pending", "blocked") else []
     limits = [WaitingLimit(row.code, row.most, utc(row.next_at)) for row in reached]
     found = waiting_reason(WaitingFacts(**(facts | {"run_at": utc(facts["run_at"])})), limits[0] if limits else None)
     return answer({"reason": found.reason, "code": found.code, "fix": found.fix})
