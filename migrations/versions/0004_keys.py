@@ -11,13 +11,15 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# Which tasks of a key wait, of each type in the order in which they start, and which run. A task without a key is in
-# neither, and costs nothing.
+# Which tasks of a key wait, of each type in the order in which they start, which run, and which keys hold somebody up. A
+# task without a key is in none of them, and costs nothing.
 INDEXES = """
 CREATE INDEX tasks_key_waiting ON taskflow.tasks_live (queue, concurrency_key, type, priority, run_at, id)
     WHERE concurrency_key IS NOT NULL AND worker_id IS NULL;
 CREATE INDEX tasks_key_running ON taskflow.tasks_live (queue, concurrency_key)
     WHERE concurrency_key IS NOT NULL AND worker_id IS NOT NULL;
+CREATE INDEX tasks_key_blocked ON taskflow.tasks_live (queue, concurrency_key)
+    WHERE concurrency_key IS NOT NULL AND state = 'blocked';
 """
 
 # The leader removes by it: what is no time must not get there.

@@ -17,9 +17,8 @@ CREATE OR REPLACE FUNCTION taskflow.admit_keyed(
     p_queue text, p_ids bigint[], p_now timestamptz, OUT admitted bigint[], OUT passed integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET lock_timeout = '50ms'
 AS $$
 DECLARE
     v_limit integer;
@@ -61,9 +60,7 @@ BEGIN
                 CONTINUE WHEN v_refused;
                 IF v_patient THEN
                     BEGIN
-                        v_first := ARRAY(
-                            SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_next) AND t.worker_id IS NULL
-                            ORDER BY t.id FOR UPDATE);
+                        v_first := taskflow.wait_for_tasks(v_next);
                     EXCEPTION WHEN lock_not_available THEN
                         v_patient := false;
                     END;

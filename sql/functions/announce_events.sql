@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION taskflow.announce_events(p_event text, p_tasks bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
     IF cardinality(p_tasks) > 0 AND EXISTS (

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskflow.apply_to_tasks(
     p_action text, p_ids bigint[], p_options jsonb DEFAULT '{}', p_times timestamptz[] DEFAULT NULL) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_done bigint[] := '{}';

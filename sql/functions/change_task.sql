@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskflow.change_task(
     p_id bigint, p_changes jsonb, p_version integer DEFAULT NULL, OUT outcome text, OUT state text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE

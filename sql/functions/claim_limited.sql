@@ -22,7 +22,7 @@ RETURNS TABLE (id bigint, attempt integer, type text, queue text, priority small
                floor bigint, held_seconds double precision, room integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
 SET lock_timeout = '1s'
 AS $$

@@ -19,7 +19,7 @@ CREATE OR REPLACE FUNCTION taskflow.complete_tasks(
 RETURNS TABLE (id bigint, attempt integer, state text, run_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$

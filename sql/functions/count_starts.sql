@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskflow.count_starts(
     p_queue text, p_type text, p_period double precision, p_now timestamptz, p_starts integer) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     DELETE FROM taskflow.rate_windows w
     WHERE w.queue = p_queue AND w.type = p_type

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION taskflow.end_attempt(
     OUT new_state taskflow.task_state, OUT new_run_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();

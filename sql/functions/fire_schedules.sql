@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION taskflow.fire_schedules(
 RETURNS TABLE (id bigint, next_run_at timestamptz, run_count bigint, fired integer, skipped integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_nestloop = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION taskflow.first_of_key(
     p_queue text, p_key text, p_types text[], p_most integer[], p_room integer, p_now timestamptz) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskflow.forget_ended(
     p_queue text, p_state text, p_from timestamptz, p_until timestamptz, p_limit integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET lock_timeout = '1s'
 AS $$
 DECLARE

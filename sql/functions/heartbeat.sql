@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskflow.heartbeat(
     OUT known boolean, OUT state text, OUT cancelled bigint[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$
 BEGIN

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION taskflow.keep_executions(p_partition text, p_after bi
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off
+SET jit = off SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_sort = off
 AS $$

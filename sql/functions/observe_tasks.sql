@@ -8,7 +8,7 @@ RETURNS TABLE (event text, id bigint, type text, queue text, priority smallint, 
                worker_id bigint, run_at timestamptz, error text, at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_sort = off  -- or the days would be read in the order of finishing
 AS $$

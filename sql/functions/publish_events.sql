@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION taskflow.publish_events(p_body text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
     v_id bigint;

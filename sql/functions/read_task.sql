@@ -1,7 +1,7 @@
 -- One row of task_list by its id; see find_task.
 CREATE OR REPLACE FUNCTION taskflow.read_task(p_id bigint) RETURNS SETOF taskflow.task_list
 LANGUAGE plpgsql STABLE ROWS 1
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN
     RETURN QUERY SELECT * FROM taskflow.task_list t

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION taskflow.remove_task(p_id bigint, p_waiting boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_task taskflow.tasks;

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskflow.report_progress(
     p_worker bigint, p_ids bigint[], p_attempts integer[], p_percents integer[], p_messages text[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET lock_timeout = '250ms'  -- see locked_tasks
 AS $$

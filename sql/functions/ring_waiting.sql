@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION taskflow.ring_waiting(p_queues text[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
     SELECT taskflow.ring(ARRAY(

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION taskflow.starts_left(
     OUT starts integer, OUT next_at timestamptz)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_span interval := taskflow.window_span(p_period);

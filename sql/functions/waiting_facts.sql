@@ -6,7 +6,7 @@ RETURNS TABLE (id bigint, type text, queue text, state text, run_at timestamptz,
                workers_of_queue integer, workers_of_type integer, workers_running integer, free_slots integer,
                ahead integer)
 LANGUAGE plpgsql STABLE ROWS 1
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskflow.waiting_limits(p_id bigint)
 RETURNS TABLE (code text, most integer, next_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_task taskflow.tasks;

@@ -1,4 +1,4 @@
-"""Keys: now and then a look at every concurrency key that tasks wait for."""
+"""Keys: now and then a look at every concurrency key that holds tasks up."""
 
 from __future__ import annotations
 

@@ -250,6 +250,7 @@ INTERNAL_FUNCTIONS = (
     "release_keys",
     "raise_key_limit",
     "types_of",
+    "wait_for_tasks",
     "announce_events",
     "check_enqueue_options",
     "count_starts",

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from taskflow.store.connection import repeat_on_conflict
 from taskflow.store.expiry import expire_rows
 from tests.store.support import Connection, claim, complete, worker
 
@@ -73,7 +74,8 @@ def test_many_at_once_make_one(connection: Connection, dsn: str) -> None:
             me = worker(own)
             for number in range(40):
                 ids.append(enqueue(own, f"key {number}", unique_for=60)[0])
-                complete(own, me, claim(own, me, 1))
+                claimed = repeat_on_conflict(lambda: claim(own, me, 1))
+                repeat_on_conflict(lambda: complete(own, me, claimed))  # noqa: B023
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskflow.store.queues import QueueSettings
@@ -73,6 +73,7 @@ def test_one_queue_is_one_turn() -> None:
     assert known(a=3).plan(["a"], 500) == [("a", None)]
 
 
+@settings(deadline=None)
 @given(
     backlog=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 60), min_size=1),
     weights=st.lists(st.integers(1, 1000), min_size=8, max_size=8),
