@@ -54,16 +54,20 @@ def drain(
     processes: int = 1,
     held_snapshot: bool = False,
     filling: str = "",
+    prepare: str = "",
     beside: Callable[[Workers], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Drain:
     """Load `count` no-op tasks by one COPY and let workers drain them.
 
     held_snapshot: another session keeps a REPEATABLE READ snapshot, taken after the load, until the end.
+    prepare: SQL that is executed after the load.
     beside: what goes on beside the drain; begun when the workers are ready.
     """
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect(dsn, name="bench"))
         span = tasks.copy_tasks(connection, tasks.numbered(count, filling))
+        if prepare:
+            connection.execute(prepare)
         tasks.settle(connection)
         if held_snapshot:
             stack.enter_context(snapshot(dsn))

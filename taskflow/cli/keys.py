@@ -11,12 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-import psycopg
 
-from taskflow.errors import SettingsError, TaskflowError
-from taskflow.settings import load
+from taskflow.cli.terminal import echo_table, open_database
+from taskflow.errors import TaskflowError
 from taskflow.store import api_keys
-from taskflow.store.connection import connect
 
 DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -57,7 +55,7 @@ def create(name: str, scopes: tuple[str, ...], queues: tuple[str, ...], expires:
     Scopes: read sees, enqueue creates tasks, operate changes tasks, queues, schedules and workers, admin does all.
     """
     _check(name, scopes, queues)
-    with _connection() as connection:
+    with open_database("keys") as connection:
         key, row = api_keys.create(
             connection,
             name=name,
@@ -75,20 +73,21 @@ def create(name: str, scopes: tuple[str, ...], queues: tuple[str, ...], expires:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(every: bool, as_json: bool) -> None:
     """List the keys, without the keys themselves."""
-    with _connection() as connection:
+    with open_database("keys") as connection:
         rows = [row | {"state": _state(row)} for row in api_keys.listed(connection, revoked=every)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, default=datetime.isoformat))
     else:
-        _table([[_text(row[column]) for column in SHOWN] for row in rows])
+        names = [column.removesuffix("_at").replace("_", " ") for column in SHOWN]
+        echo_table(names, [[str(row["id"]), *(row[column] for column in SHOWN[1:])] for row in rows])
 
 
 @command.command("revoke")
 @click.argument("key_id", type=click.IntRange(1, 2**63 - 1), metavar="ID")
 def revoke(key_id: int) -> None:
     """Revoke a key for good, by its id."""
-    with _connection() as connection:
+    with open_database("keys") as connection:
         row = api_keys.revoke(connection, key_id, actor=_actor())
     if row is None:
         raise TaskflowError(f"There is no API key {key_id}. `taskflow keys list` shows them.")
@@ -107,13 +106,6 @@ def _check(name: str, scopes: Sequence[str], queues: Sequence[str]) -> None:
             raise click.UsageError(f"{queue!r} is no name of a queue: 1 to 100 of letters, digits and . _ - :")
 
 
-def _connection() -> psycopg.Connection[tuple[Any, ...]]:
-    settings = load()
-    if not settings.database_url:
-        raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
-    return connect(settings.database_url, name="keys")
-
-
 def _actor() -> str:
     """Who sits at the command line, for the audit log."""
     try:
@@ -127,22 +119,3 @@ def _state(row: dict[str, Any]) -> str:
     if row["revoked_at"] is not None:
         return "revoked"
     return "expired" if row["expires_at"] is not None and row["expires_at"] <= datetime.now(UTC) else "active"
-
-
-def _text(value: Any) -> str:
-    match value:
-        case None:
-            return "-"
-        case datetime():
-            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-        case list():
-            return ",".join(value)
-        case _:
-            return str(value)
-
-
-def _table(rows: list[list[str]]) -> None:
-    table = [[column.removesuffix("_at").replace("_", " ") for column in SHOWN], *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

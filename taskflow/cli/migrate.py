@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from taskflow.errors import SettingsError
-from taskflow.settings import load
+from taskflow.cli.terminal import database_url
 from taskflow.store import migrate
 
 
@@ -45,11 +44,3 @@ def status(context: click.Context) -> None:
     if pending:
         context.exit(1)
     click.echo("Nothing is pending.")
-
-
-def database_url() -> str:
-    """The database of the settings. Raises SettingsError if there is none."""
-    url = load().database_url
-    if not url:
-        raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
-    return url

@@ -10,7 +10,7 @@ import click
 
 from taskflow import telemetry
 from taskflow.cli.metrics_port import metrics_served
-from taskflow.cli.migrate import database_url
+from taskflow.cli.terminal import database_url
 from taskflow.leader import Leader
 from taskflow.settings import load
 

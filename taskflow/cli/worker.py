@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from taskflow import telemetry
-from taskflow.cli.migrate import database_url
+from taskflow.cli.terminal import database_url
 from taskflow.errors import SettingsError
 from taskflow.leader import Leader
 from taskflow.settings import Settings, load

@@ -43,7 +43,18 @@ SMALL: list[tuple[Callable[..., Report], dict[str, Any], set[str]]] = [
         {"client.enqueue", "SQL enqueue()", "client.enqueue_many, 1,000 a call", "COPY", "client.copy"},
     ),
     (latency.run, {"tasks": 10}, {"pickup p50, commit acknowledged → handler", "due in the future, late by p99"}),
-    (limits.run, {"tasks": 300, "rounds": 1, "processes": 1, "limits": ["max_workers"]}, {"max_workers"}),
+    (
+        limits.run,
+        {
+            "tasks": 300,
+            "rounds": 1,
+            "processes": 1,
+            "limits": ["max_workers"],
+            "blocked": 500,
+            "keys": list(limits.KEYS),
+        },
+        {"max_workers", "beside 500 blocked ones", *limits.KEYS},
+    ),
     (gate.run, {"rounds": 1, "seconds": 1.0, "clients": (2,)}, {"2 clients"}),
     (gate.run, {"rounds": 1, "seconds": 1.0, "clients": (1,), "drained": True}, {"1 client"}),
     (

@@ -1,0 +1,126 @@
+"""`taskflow maintenance`: what the database keeps, how large it is, and what waits to be cleared away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from taskflow.cli.terminal import echo_table, open_database
+from taskflow.settings import Settings, load
+from taskflow.store import maintenance
+from taskflow.store.maintenance import Table, Upkeep
+
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+FEW_DAYS = 7
+DEAD_FRACTION = 0.5
+FEW_ROWS = 10_000
+OLDEST = "`SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start` shows the oldest transaction"
+COLUMNS = ("table", "days", "from", "to", "rows", "dead rows", "size", "oldest row", "vacuumed")
+
+
+@click.command("maintenance")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Show partitions, sizes, oldest rows and what is kept for how long.
+
+    Rows are estimates of the server's statistics. Exit code 1: something needs to be done, which is said at the end.
+    """
+    settings = load()
+    with open_database("maintenance") as connection:
+        upkeep = maintenance.look(connection)
+    problems = found(upkeep)
+    if as_json:
+        click.echo(json.dumps(as_object(upkeep, settings) | {"problems": problems}, default=str))
+    else:
+        show(upkeep, settings)
+        for problem in problems:
+            click.echo(f"warning: {problem}", err=True)
+    if problems:
+        context.exit(1)
+
+
+def kept_by_system(settings: Settings) -> dict[str, float | None]:
+    """Seconds by state; None: for ever."""
+    return {
+        "completed": settings.retention_completed,
+        "failed": settings.retention_ended,
+        "cancelled": settings.retention_ended,
+        "dead_letter": None,
+        "executions": settings.retention_executions,
+    }
+
+
+def as_object(upkeep: Upkeep, settings: Settings) -> dict[str, Any]:
+    """All of it, for programs."""
+    return {
+        "tables": [asdict(table) for table in upkeep.tables],
+        "days_ahead": upkeep.days_ahead,
+        "retention": kept_by_system(settings),
+        "queue_retention": [{"queue": k.queue, "state": k.state, "seconds": k.seconds} for k in upkeep.kept],
+    }
+
+
+def show(upkeep: Upkeep, settings: Settings) -> None:
+    """All of it, for people."""
+    echo_table(COLUMNS, [_row(table) for table in upkeep.tables])
+    total = sum(table.bytes for table in upkeep.tables)
+    click.echo(f"\n{size(total)} in all; there are tables for the next {upkeep.days_ahead} days.")
+    system = (f"{name} {_time(seconds)}" for name, seconds in kept_by_system(settings).items())
+    click.echo(f"Kept: {', '.join(system)}.")
+    for kept in upkeep.kept:
+        click.echo(f"Queue {kept.queue!r}: {kept.state} {_time(kept.seconds)}.")
+
+
+def found(upkeep: Upkeep) -> list[str]:
+    """What needs to be done, a sentence each, with the way out."""
+    problems = []
+    if upkeep.days_ahead < FEW_DAYS:
+        problems.append(
+            f"there are tables for the next {upkeep.days_ahead} days only, and a month ahead is made: "
+            "no leader runs. Start a worker or a scheduler, or run `taskflow migrate`."
+        )
+    for table in upkeep.tables:
+        if table.leaving:
+            problems.append(
+                f"a day of {table.name} waits to be dropped: a transaction that reads it is open. It goes by itself "
+                f"when that ends; {OLDEST}."
+            )
+        if table.name == "tasks_live" and table.dead_rows > max(FEW_ROWS, DEAD_FRACTION * table.rows):
+            problems.append(
+                f"tasks_live has {table.dead_rows:,} dead rows beside {table.rows:,}: an old transaction or replication"
+                f" slot keeps them from being removed, or autovacuum is off; {OLDEST}."
+            )
+    return problems
+
+
+def size(count: int) -> str:
+    """Bytes, with three digits or four."""
+    value = float(count)
+    for unit in UNITS:
+        if value < 1000 or unit == UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def _row(table: Table) -> list[Any]:
+    return [
+        table.name,
+        table.days or None,
+        table.first_day,
+        table.last_day,
+        table.rows,
+        table.dead_rows,
+        size(table.bytes).rjust(8),
+        table.oldest,
+        table.vacuumed_at,
+    ]
+
+
+def _time(seconds: float | None) -> str:
+    return "for ever" if seconds is None else str(timedelta(seconds=seconds))
