@@ -5,6 +5,9 @@
 --
 -- As many of each type: the first may be of one that nobody runs at the moment, which should not stop the others. What is
 -- claimable already counts, whichever it is, and is not locked: claims would pass it.
+-- The state is compared as text, which no index serves: by its statistics nothing is blocked, so the planner would take an
+-- index of what is blocked instead of the primary key, and look at all of it.
+--
 -- p_lock: for who has ended a task. A claim that counted it as running holds the lock until what it has blocked can be
 -- seen here. All locks are taken in one order, and whoever holds one waits for no task. Others, who may be in a
 -- transaction that stays open, do without.
@@ -48,17 +51,18 @@ BEGIN
             IF NOT v_key.queue = ANY (v_queues) THEN
                 v_queues := v_queues || v_key.queue;
             END IF;
-            SELECT count(*) INTO v_blocked FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state = 'blocked';
+            SELECT count(*) INTO v_blocked FROM taskflow.tasks_live t
+            WHERE t.id = ANY (v_first) AND t.state::text = 'blocked';
             CONTINUE WHEN v_blocked = 0;
             v_first := ARRAY(
-                SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state = 'blocked'
+                SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state::text = 'blocked'
                 FOR UPDATE SKIP LOCKED);
             IF cardinality(v_first) < v_blocked THEN
                 -- Somebody is about to change it: that should not stop the others.
                 v_first := taskflow.first_of_key(
                     v_key.queue, v_key.key, ARRAY[v_type], ARRAY[v_room + 100], v_room + 100, v_now);
                 v_first := ARRAY(
-                    SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state = 'blocked'
+                    SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state::text = 'blocked'
                     ORDER BY t.priority DESC, t.run_at, t.id LIMIT v_blocked FOR UPDATE SKIP LOCKED);
             END IF;
             v_found := v_found || v_first;

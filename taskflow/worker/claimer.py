@@ -21,6 +21,7 @@ from taskflow.telemetry import get_logger
 from taskflow.worker.claims import Claims
 from taskflow.worker.completer import Completer
 from taskflow.worker.dispatcher import Dispatcher
+from taskflow.worker.frontier import KEYS_PATIENCE, SWEEP_PATIENCE
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
@@ -160,10 +161,8 @@ class Claimer:
         if self._sleeper.polls_for_inserter:
             self._look_beside_inserter(connection, wanted)
             return
-        sweep = self._claims.frontier.sweep_is_due
-        if self._keys_released.is_set() and self._claims.frontier.sweep_wait_seconds <= 0:
-            self._keys_released.clear()
-            sweep = True
+        known = self._keys_released.is_set() and self._sweep_wait_seconds <= 0
+        sweep = known or self._claims.frontier.sweep_is_due
         if self._claim(connection, wanted, sweep=sweep) >= wanted:
             return
         if not sweep and not self._sweep(connection):
@@ -191,7 +190,7 @@ class Claimer:
         return True
 
     def _wake_for_keys(self) -> None:
-        """Called by the completer: the next task of a concurrency key may be claimed, which is behind the frontier."""
+        """Called by the completer: the next task of a key may be claimed, and lies behind the frontier."""
         self._keys_released.set()
         self._listener.wake()
 
@@ -199,7 +198,7 @@ class Claimer:
         """A transaction that has inserted without notifying is open, so what it commits must be looked for: with one
         statement a look, every second time with another for the bell."""
         due = self._settings.queues or self._ask_next_due(connection) <= 0
-        if due and self._claim(connection, wanted, sweep=self._claims.frontier.sweep_wait_seconds <= 0):
+        if due and self._claim(connection, wanted, sweep=self._sweep_wait_seconds <= 0):
             return
         self._looks += 1
         if self._looks % 2:
@@ -227,6 +226,8 @@ class Claimer:
 
     def _claim(self, connection: Connection, wanted: int, *, sweep: bool) -> int:
         """Claim and dispatch; returns how many came."""
+        if sweep:
+            self._keys_released.clear()  # before it: what is released meanwhile may be missed
         names = self._served(connection)
         worker_id = self._identity.current
         if not names or worker_id is None:
@@ -244,12 +245,16 @@ class Claimer:
 
     def _sweep(self, connection: Connection) -> bool:
         """A claim came back short: look from the bottom before believing that there is nothing more. True: so it is."""
-        wait = self._claims.frontier.sweep_wait_seconds
-        if wait > 0:
+        if (wait := self._sweep_wait_seconds) > 0:
             self._handle(self._sleeper.pause(connection, min(wait, self._poll_seconds)))
             return False
         wanted = self._room.wanted
         return wanted > 0 and self._claim(connection, wanted, sweep=True) < wanted
+
+    @property
+    def _sweep_wait_seconds(self) -> float:
+        patience = KEYS_PATIENCE if self._keys_released.is_set() else SWEEP_PATIENCE
+        return self._claims.frontier.sweep_wait_seconds(patience)
 
     def _rest(self, connection: Connection) -> None:
         """Nothing is due: sleep until something is, or somebody rings."""

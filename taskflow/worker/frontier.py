@@ -12,6 +12,8 @@ LEVELS = 4
 SWEEP_SECONDS = 1.0
 SWEEP_PATIENCE = 20
 """A sweep may take a twentieth of the time: after one of 10 ms the next comes no sooner than 200 ms later."""
+KEYS_PATIENCE = 1
+"""Half of the time where something is known to lie behind the frontier: such a sweep brings what it costs."""
 
 
 class Frontier:
@@ -29,10 +31,9 @@ class Frontier:
         self._last_cost = 0.0
         self._claim_cost = 0.0
 
-    @property
-    def sweep_wait_seconds(self) -> float:
+    def sweep_wait_seconds(self, patience: int = SWEEP_PATIENCE) -> float:
         """How long a claim that came back short must still wait for a sweep; 0 or less: not at all."""
-        return self._last_sweep + SWEEP_PATIENCE * self._sweep_cost - self._clock()
+        return self._last_sweep + patience * self._sweep_cost - self._clock()
 
     @property
     def sweep_is_due(self) -> bool:

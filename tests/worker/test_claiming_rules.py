@@ -9,7 +9,7 @@ from taskflow.store.tasks import BOTTOM
 from taskflow.tasks.registry import Registry, task
 from taskflow.tasks.task import ClaimedTask
 from taskflow.worker.attempt import Attempt, InFlight
-from taskflow.worker.frontier import Frontier
+from taskflow.worker.frontier import KEYS_PATIENCE, Frontier
 from taskflow.worker.pace import Pace
 from taskflow.worker.quarantine import Quarantine
 
@@ -62,10 +62,21 @@ def test_a_sweep_is_due_every_second_but_a_costly_one_takes_no_more_than_a_twent
     frontier.took(0.2, sweep=True)
     clock.now += 3.9
     assert not frontier.sweep_is_due
-    assert frontier.sweep_wait_seconds > 0
+    assert frontier.sweep_wait_seconds() > 0
     clock.now += 0.2
     assert frontier.sweep_is_due
-    assert frontier.sweep_wait_seconds <= 0
+    assert frontier.sweep_wait_seconds() <= 0
+
+
+def test_where_something_is_known_to_wait_a_sweep_may_take_half_of_the_time() -> None:
+    clock = Clock()
+    frontier = Frontier(clock)
+    frontier.took(0.2, sweep=True)
+    frontier.took(0.2, sweep=True)
+    clock.now += 0.19
+    assert frontier.sweep_wait_seconds(KEYS_PATIENCE) > 0
+    clock.now += 0.02
+    assert frontier.sweep_wait_seconds(KEYS_PATIENCE) <= 0 < frontier.sweep_wait_seconds()
 
 
 def test_one_slow_sweep_on_a_busy_machine_delays_nothing() -> None:
@@ -73,7 +84,7 @@ def test_one_slow_sweep_on_a_busy_machine_delays_nothing() -> None:
     frontier = Frontier(clock)
     frontier.took(0.001, sweep=True)
     frontier.took(0.5, sweep=True)
-    assert frontier.sweep_wait_seconds <= 0.02
+    assert frontier.sweep_wait_seconds() <= 0.02
 
 
 def test_what_every_claim_costs_is_not_the_cost_of_a_sweep() -> None:
@@ -82,7 +93,7 @@ def test_what_every_claim_costs_is_not_the_cost_of_a_sweep() -> None:
         frontier.took(0.01, sweep=False)
     frontier.took(0.011, sweep=True)
     frontier.took(0.011, sweep=True)
-    assert frontier.sweep_wait_seconds < 0.05
+    assert frontier.sweep_wait_seconds() < 0.05
 
 
 def test_nothing_is_prefetched_before_anything_is_known() -> None:
