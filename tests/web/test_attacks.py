@@ -264,16 +264,16 @@ class TestKeys:
         dsn: str,
     ) -> None:
         server = start(
-            dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="50"
+            dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="10"
         )
         with httpx.Client(base_url=server.url) as guesser:
             answers = [
                 guesser.get("/api/v1/tasks/1", headers={"Authorization": f"Bearer tf_{n}"}).status_code
-                for n in range(200)
+                for n in range(200)  # more than ten a second also on a machine that is busy
             ]
 
         assert set(answers) == {401, 429}
-        assert answers[:50] == [401] * 50
+        assert answers[:10] == [401] * 10
         assert honest_seconds(server) < 1
 
     def test_the_limit_holds_for_all_processes_together(self, start: Start, dsn: str) -> None:  # noqa: F811
