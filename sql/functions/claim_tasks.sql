@@ -83,7 +83,7 @@ BEGIN
                     v_wanted := v_wanted - cardinality(v_ids);
                     v_limit := v_limit - cardinality(v_ids);
                 END IF;
-                v_looks := v_looks + 1;
+                v_looks := v_looks + (v_met > 0)::integer;
                 EXIT WHEN v_limit <= 0 OR v_met = 0 OR v_passed < v_met OR v_looks > 10;
             END LOOP;
             IF v_wanted <= 0 THEN

@@ -1,5 +1,6 @@
 -- Removes a batch of what has had its time: idempotency keys after 24 hours, statistics after 90 days, rate windows when
--- no limit can look at them any more, unique windows when they are over. Returns how many rows went; fewer than p_limit means that nothing is left to do.
+-- no limit can look at them any more, unique windows when they are over. Returns how many rows went; fewer than p_limit
+-- means that nothing is left to do.
 CREATE OR REPLACE FUNCTION taskflow.expire_rows(p_limit integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from taskflow.store import maintenance
 from taskflow.store.maintenance import Table, Upkeep
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+TIMES = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 FEW_DAYS = 7
 DEAD_FRACTION = 0.5
 FEW_ROWS = 10_000
@@ -123,4 +123,8 @@ def _row(table: Table) -> list[Any]:
 
 
 def _time(seconds: float | None) -> str:
-    return "for ever" if seconds is None else str(timedelta(seconds=seconds))
+    if seconds is None:
+        return "for ever"
+    name, length = next(((name, length) for name, length in TIMES if seconds % length == 0), TIMES[-1])
+    count = seconds / length
+    return f"{count:g} {name}" + ("" if count == 1 else "s")

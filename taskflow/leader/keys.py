@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from taskflow.leader.looper import Connection, Loop
-from taskflow.store.keys import release_waiting_keys
+from taskflow.store.keys import FIRST, release_waiting_keys
 
 INTERVAL_SECONDS = 5.0
 PATIENCE = 20
@@ -21,8 +21,10 @@ class Keys(Loop):
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._after = FIRST
 
     def work(self, connection: Connection) -> float:
         began = self._clock()
-        release_waiting_keys(connection)
-        return max(INTERVAL_SECONDS, PATIENCE * (self._clock() - began))
+        last = release_waiting_keys(connection, self._after)  # a batch: the lease comes in between
+        self._after = last or FIRST
+        return max(0.0 if last else INTERVAL_SECONDS, PATIENCE * (self._clock() - began))

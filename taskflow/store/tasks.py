@@ -25,11 +25,11 @@ LOCKED_SECONDS = 0.05
 
 
 class Completed(NamedTuple):
-    """What came of a batch: `ended` has the attempts that did not succeed or were refused; in the queues `released_in`
-    the next task of a concurrency key may be claimed now, which has waited for longer than others."""
+    """What came of a batch: `ended` has the attempts that did not succeed or were refused; `released`: the next task of
+    a concurrency key may be claimed now, which has waited for longer than others."""
 
     ended: list[Ended]
-    released_in: list[str]
+    released: bool
 
 
 class Ended(NamedTuple):
@@ -147,13 +147,9 @@ def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]
             None if details.count(None) == count else texts(details),
         ),
     )
-    completed = Completed([], [])
-    for row in cursor:
-        if row[0] is None:
-            completed.released_in.append(row[2])
-        else:
-            completed.ended.append(Ended._make(row))
-    return completed
+    rows = list(map(Ended._make, cursor.fetchall()))
+    ended = [row for row in rows if row.id is not None]
+    return Completed(ended, released=len(ended) < len(rows))
 
 
 def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:

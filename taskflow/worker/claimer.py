@@ -22,6 +22,7 @@ from taskflow.worker.claims import Claims
 from taskflow.worker.completer import Completer
 from taskflow.worker.dispatcher import Dispatcher
 from taskflow.worker.frontier import KEYS_PATIENCE, SWEEP_PATIENCE
+from taskflow.worker.giving_back import release
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
@@ -385,18 +386,3 @@ class Claimer:
         if self._wake_at >= len(self._slots.in_flight):
             self._wake_at = -1
             self._listener.wake()
-
-
-def release(completer: Completer, slots: Slots, dispatcher: Dispatcher, timeout: float | None = None) -> int:
-    """Give back what has not started, and wait until the database has it; returns how many tasks that were.
-
-    Raises TimeoutError if the database has not answered within `timeout` seconds.
-    """
-    attempts = dispatcher.take_back()
-    try:
-        for worker_id in {attempt.worker_id for attempt in attempts}:
-            rows = [(a.task.id, a.task.attempt) for a in attempts if a.worker_id == worker_id]
-            completer.ask(lambda connection: tasks.release(connection, worker_id, rows)).result(timeout)  # noqa: B023
-    finally:  # also when it failed: then the id is retired soon, and what nobody here knows of is given back
-        slots.in_flight.written(attempts)
-    return len(attempts)

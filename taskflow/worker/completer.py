@@ -208,7 +208,7 @@ class Completer:
         self, connection: Connection, worker_id: int, group: Sequence[Ending], rows: Sequence[Completion]
     ) -> None:
         try:
-            ended, released_in = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
+            ended, released = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
         except LockNotAvailable as error:
             self._write_unlocked(connection, worker_id, group, error)
             return
@@ -220,7 +220,7 @@ class Completer:
             ended_in = self.limited_queues.intersection(item.attempt.task.queue for item in group)
             if ended_in and not self.room_made(ended_in):
                 tasks.ring_waiting(connection, sorted(ended_in))
-        if released_in:
+        if released:
             self.keys_released()
         self.events.last_write = time.monotonic()
         if self.events.wanted:

@@ -15,11 +15,12 @@ from taskflow.store import workers
 from taskflow.tasks.registry import Registry
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import InFlight
-from taskflow.worker.claimer import Claimer, release
+from taskflow.worker.claimer import Claimer
 from taskflow.worker.completer import Completer
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.dispatcher import Dispatcher
 from taskflow.worker.ending import Ending, Endings
+from taskflow.worker.giving_back import release
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity, type_rows
 from taskflow.worker.pace import Pace

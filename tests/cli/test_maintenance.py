@@ -46,8 +46,11 @@ def test_tables_are_shown_with_days_sizes_and_what_is_kept(
     assert f"{today:%Y-%m-%d}" in lines["tasks_live"]
     assert str(today + timedelta(days=31)) in lines["tasks_completed"]
     assert "tables for the next 31 days" in result.stdout
-    assert "Kept: completed 7 days, 0:00:00, failed 30 days, 0:00:00" in result.stdout
-    assert "Queue 'default': completed 1:00:00." in result.stdout
+    assert (
+        "Kept: completed 7 days, failed 30 days, cancelled 30 days, dead_letter for ever, executions 30 days."
+        in result.stdout
+    )
+    assert "Queue 'default': completed 1 hour." in result.stdout
 
 
 def test_programs_get_json(maintenance: Any, connection: psycopg.Connection[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskflow.store import tasks
+from taskflow.store import keys, tasks
 from taskflow.store.arrays import texts
 from taskflow.store.connection import repeat_on_conflict
 from taskflow.store.keys import release_waiting_keys
@@ -250,8 +250,23 @@ class TestOperators:
         claim(connection, me)
         connection.execute("DELETE FROM taskflow.tasks WHERE id = %s", [first])
         assert claimed(connection, me) == []
-        assert release_waiting_keys(connection) == ["default"]
+        assert release_waiting_keys(connection) is None
         assert claimed(connection, me) == [second]
+
+    def test_the_leader_looks_at_a_batch_of_keys_at_once(
+        self, connection: Connection, me: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keys, "BATCH", 2)
+        for queue, key in (("b", "1"), ("a", "2"), ("a", "3"), ("c", "1"), ("b", "0")):
+            first, _ = insert(connection, 2, queue=queue, concurrency_key=key)
+            claim(connection, me, queues=(queue,))
+            claim(connection, me, queues=(queue,))
+            connection.execute("DELETE FROM taskflow.tasks WHERE id = %s", [first])
+        seen = [release_waiting_keys(connection)]
+        while seen[-1]:
+            seen.append(release_waiting_keys(connection, seen[-1]))
+        assert seen == [("a", "3"), ("b", "1"), None]
+        assert len(claimed(connection, me, queues=("a", "b", "c"))) == 5
 
     def test_purging_a_queue_takes_the_blocked_ones_too(self, connection: Connection, me: int) -> None:
         keyed = insert(connection, 3, concurrency_key="ada")

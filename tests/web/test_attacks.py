@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -264,16 +265,19 @@ class TestKeys:
         dsn: str,
     ) -> None:
         server = start(
-            dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="10"
+            dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH="on", TASKFLOW_ADMIN_KEY=ADMIN_KEY, TASKFLOW_RATE_LIMIT="50"
         )
-        with httpx.Client(base_url=server.url) as guesser:
-            answers = [
-                guesser.get("/api/v1/tasks/1", headers={"Authorization": f"Bearer tf_{n}"}).status_code
-                for n in range(200)  # more than ten a second also on a machine that is busy
-            ]
+        with httpx.Client(base_url=server.url) as guesser, ThreadPoolExecutor(8) as hands:
 
-        assert set(answers) == {401, 429}
-        assert answers[:10] == [401] * 10
+            def guess(number: int) -> int:
+                return guesser.get("/api/v1/tasks/1", headers={"Authorization": f"Bearer tf_{number}"}).status_code
+
+            first = [guess(number) for number in range(50)]
+            # Several at once: one after the other are no more than fifty a second on a machine that is busy.
+            answers = set(hands.map(guess, range(50, 450)))
+
+        assert first == [401] * 50
+        assert answers == {401, 429}
         assert honest_seconds(server) < 1
 
     def test_the_limit_holds_for_all_processes_together(self, start: Start, dsn: str) -> None:  # noqa: F811

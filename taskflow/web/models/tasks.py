@@ -85,7 +85,7 @@ class TaskBody(Body):
     @classmethod
     def _of_a_key(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("unique_key") is None:
-            raise PydanticCustomError("missing", "needs a unique_key")
+            raise PydanticCustomError("contradiction", "needs a unique_key")
         return value
 
     @property
