@@ -31,6 +31,7 @@ class Dispatcher:
         self._loop = AsyncSlots(slots)
         self._processes = ProcessSlots(slots, environment)
         self._quarantine = Quarantine(slots.in_flight, lambda attempt: self._submit([attempt]))
+        self._last_claim = float("-inf")
         self.queues: Mapping[str, QueueSettings] = {}
 
     @property
@@ -40,6 +41,7 @@ class Dispatcher:
 
     def dispatch(self, tasks: Sequence[ClaimedTask], worker_id: int, claimed: float) -> None:
         """Run these, in order, as slots become free."""
+        self._last_claim = claimed
         attempts = [self._attempt(task, worker_id, claimed) for task in tasks]
         self._slots.in_flight.add(attempts)
         for attempt in attempts:
@@ -61,8 +63,8 @@ class Dispatcher:
         return [attempt for attempt in waiting if self._slots.in_flight.settle(attempt)]
 
     def waiting_since_seconds(self) -> float:
-        """How long ago the last handler began."""
-        return time.monotonic() - self._slots.last_start
+        """How long ago the last handler began or the last task came: for so long at least has waited what waits."""
+        return time.monotonic() - max(self._slots.last_start, self._last_claim)
 
     def close(self) -> None:
         """Start nothing more."""

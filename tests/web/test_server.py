@@ -47,10 +47,13 @@ class RunningServer:
         self.url = ""
         self.address = ("", 0)
 
-    def wait_until_it_serves(self) -> None:
+    def wait_until_it_listens(self) -> None:
         self.url = self._wait_for_the_line("server_started")["url"]
         host, port = self.url.removeprefix("http://").split(":")
         self.address = (host, int(port))
+
+    def wait_until_it_serves(self) -> None:
+        self.wait_until_it_listens()
         with self.connect() as opened:  # the first request is answered when a process serves
             opened.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert opened.recv(12) == b"HTTP/1.1 200"
@@ -139,6 +142,16 @@ def test_sigterm_finishes_what_is_under_way_keeps_nobody_waiting_and_leaves_noth
     assert [answer.json()["state"] for answer in answers] == ["pending"]
     with pytest.raises(ConnectionError):
         server.connect()
+
+
+def test_sigterm_before_anything_is_served_is_an_orderly_end_too(dsn: str, tmp_path: Path) -> None:
+    server = RunningServer(dsn, tmp_path / "server.log")
+    try:
+        server.wait_until_it_listens()  # what serves is imported then
+
+        assert server.stop() == 0
+    finally:
+        server.close()
 
 
 def test_metrics_are_the_sum_of_all_processes(start: Start, dsn: str) -> None:

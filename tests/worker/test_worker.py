@@ -16,6 +16,7 @@ from taskflow.settings import load
 from taskflow.store import tasks
 from taskflow.tasks.registry import Registry, task
 from taskflow.worker import Worker
+from taskflow.worker.slots import Slots
 from tests.worker.conftest import Bench
 
 
@@ -350,6 +351,33 @@ def test_what_outlasts_the_drain_is_given_back_uncharged(bench: Bench) -> None:
     assert bench.task(task_id, "state", "failures", "losses") == ("pending", 0, 0)
     assert [status for _, status, _ in bench.executions(task_id)] == ["lost"]
     release.set()
+
+
+def test_what_comes_after_a_long_handler_is_not_given_back_before_its_thread_has_taken_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task("long", registry=bench.registry)
+    def long(payload: dict[str, Any]) -> None:
+        threading.Event().wait(1.1)  # longer than after which others are held to be stuck behind it
+
+    @task("next", registry=bench.registry)
+    def next_(payload: dict[str, Any]) -> None: ...
+
+    give = Slots.give
+
+    with bench.worker(concurrency=1, prefetch_seconds=0) as worker:
+
+        def give_and_linger(slots: Slots) -> None:  # on a busy machine, and the claimer is woken for something else
+            give(slots)
+            threading.Event().wait(0.1)
+            worker._claimer.wake()
+            threading.Event().wait(0.1)
+
+        monkeypatch.setattr(Slots, "give", give_and_linger)
+        first = bench.enqueue("long")
+        bench.wait(lambda: bench.task(first, "state") == ("running",))
+        then = bench.enqueue("next")
+        assert bench.ended(then, "attempt") == ("completed", 1)
 
 
 def test_a_paused_worker_claims_nothing_until_it_is_resumed(bench: Bench) -> None:

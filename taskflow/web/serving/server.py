@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import Any
 
@@ -66,6 +67,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 def serve(settings: Settings) -> None:
     """Serve until a signal says otherwise. Raises `TaskflowError` if the address cannot be listened on."""
+    signal.signal(signal.SIGTERM, _end_before_the_start)
     telemetry.configure(settings)
     listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -78,6 +80,11 @@ def serve(settings: Settings) -> None:
         database_connections_at_most=settings.web_processes * (settings.web_connections + 1),  # one for events
     )
     Server(settings, listener).run()
+
+
+def _end_before_the_start(*_: object) -> None:
+    """Nothing is served yet: end as orderly as later. gunicorn replaces this handler by its own."""
+    raise SystemExit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:
