@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,15 +21,11 @@ from typing import Any, TypeVar
 import psutil
 import psycopg
 
-from taskflow.processes import spawn
+from tests.forked import ForkedProcess, start_taskflow
 
 ROOT = Path(__file__).parents[2]
 TASKS = "tests.acceptance.tasks_for_tests"
 MARK = "TASKFLOW_ACCEPTANCE_TEST"
-UNMEASURED = {
-    "COVERAGE_PROCESS_START": "",
-    "COVERAGE_PROCESS_CONFIG": "",
-}  # variables that keep coverage out of a process
 POLL_SECONDS = 0.02
 LOG_CHARACTERS_SHOWN = 6000
 
@@ -41,7 +36,7 @@ ProcessT = TypeVar("ProcessT", bound="Process")
 class Process:
     """One `taskflow` command; what it prints goes to a file, which `logs` reads."""
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], log_file: Path) -> None:
+    def __init__(self, name: str, popen: ForkedProcess, log_file: Path) -> None:
         self.name = name
         self.log_file = log_file
         self._popen = popen
@@ -124,7 +119,7 @@ class Processes:
 
     def __init__(self, log_directory: Path, *, measured: bool = True) -> None:
         self._log_directory = log_directory
-        self._unmeasured = {} if measured else UNMEASURED
+        self._measured = measured
         self._mark = uuid.uuid4().hex
         self.started: list[Process] = []
 
@@ -156,13 +151,9 @@ class Processes:
             "PYTHONUNBUFFERED": "1",
             "TASKFLOW_LOG_FORMAT": "json",
             MARK: self._mark,
-            **self._unmeasured,
             **(env or {}),
         }
-        command = [sys.executable, "-m", "taskflow", *args]
-        with log_file.open("wb") as output:
-            popen = spawn(command, environment=environment, output=output, end_with=signal.SIGKILL)
-        process = kind(name, popen, log_file)
+        process = kind(name, start_taskflow(args, environment, log_file, measured=self._measured), log_file)
         self.started.append(process)
         return process
 
@@ -192,11 +183,17 @@ class Processes:
 
     def left_over(self) -> list[psutil.Process]:
         """The processes of this test that still run, also those whose parent is gone."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        sessions = {process.pid for process in self.started}
+        return [process for process in psutil.process_iter() if self._is_ours(process, sessions)]
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def _is_ours(self, process: psutil.Process, sessions: set[int]) -> bool:
+        """By its session, or by its environment if it has a session of its own."""
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self._mark
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return os.getsid(process.pid) in sessions or process.environ().get(MARK) == self._mark
+        except OSError:
+            return False
         except psutil.Error:
             return False  # it ended meanwhile, or belongs to somebody else
 

@@ -21,7 +21,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.acceptance.support import UNMEASURED
+from tests.forked import UNMEASURED
 
 ROOT = Path(__file__).parents[2]
 MARK = "DEV_TEST_MARK"

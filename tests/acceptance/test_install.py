@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.acceptance.support import UNMEASURED
+from tests.forked import UNMEASURED
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("setup.cfg", "setup.py", "pyproject.toml", "LICENSE", "taskflow", "sql", "migrations", "ops")

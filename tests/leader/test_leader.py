@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from psycopg.errors import LockNotAvailable
 from structlog.testing import capture_logs
 
 from taskflow.leader import Leader
@@ -20,6 +21,7 @@ from taskflow.leader.rescuer import Rescuer
 from taskflow.leader.statistics import Statistics
 from taskflow.settings import Settings, load
 from taskflow.store import rescue
+from tests.forked import start_taskflow
 from tests.leader.conftest import Database, days_ago, wait_until
 
 CONNECTIONS = (
@@ -116,8 +118,9 @@ def test_two_leaders_record_each_lost_attempt_once(database: Database, settings:
         with database.connect() as connection:
             taken, batch = 0, rescue.BATCH
             while batch:
-                batch = rescue.rescue(connection, worker, 0) or rescue.rescue(connection, worker, None)
-                taken += batch
+                with suppress(LockNotAvailable):  # on a busy machine; a leader looks again too
+                    batch = rescue.rescue(connection, worker, 0) or rescue.rescue(connection, worker, None)
+                    taken += batch
             return taken
 
     with ThreadPoolExecutor(3) as pool:
@@ -140,52 +143,33 @@ def test_the_role_of_workers_may_do_all_that_does_not_need_the_owner(database: D
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_scheduler_command_leads_and_ends_within_two_seconds(
-    database: Database, dsn: str, number: signal.Signals
+    database: Database, dsn: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taskflow", "scheduler"],
-        env={**os.environ, "DATABASE_URL": dsn, "TASKFLOW_LOG_FORMAT": "json"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    log = tmp_path / "scheduler.log"
+    process = start_taskflow(["scheduler"], {**os.environ, "DATABASE_URL": dsn, "TASKFLOW_LOG_FORMAT": "json"}, log)
     try:
         wait_until(lambda: database.one("SELECT count(*) FROM taskflow.leases") or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, log.read_text()
         began = time.monotonic()
         process.send_signal(number)
-        _, errors = process.communicate(timeout=10)
+        assert process.wait(10) == 0
         assert time.monotonic() - began < 2
     finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
-    assert '"scheduler_stopped"' in errors
+        process.send_signal(signal.SIGKILL)
+    assert '"scheduler_stopped"' in log.read_text()
     assert database.one("SELECT count(*) FROM taskflow.leases") == 0
 
 
-def test_the_scheduler_ends_in_time_also_when_no_database_answers(dsn: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taskflow", "scheduler"],
-        env={
-            **os.environ,
-            "DATABASE_URL": "postgresql://nobody@/none?host=/nonexistent",
-            "TASKFLOW_LOG_FORMAT": "json",
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_the_scheduler_ends_in_time_also_when_no_database_answers(tmp_path: Path) -> None:
+    log = tmp_path / "scheduler.log"
+    nowhere = {"DATABASE_URL": "postgresql://nobody@/none?host=/nonexistent", "TASKFLOW_LOG_FORMAT": "json"}
+    process = start_taskflow(["scheduler"], {**os.environ, **nowhere}, log)
     try:
-        assert process.stderr is not None
-        seen = ""
-        while "leader_interrupted" not in seen:
-            line = process.stderr.readline()
-            assert line, seen
-            seen += line
+        wait_until(lambda: process.poll() is not None or "leader_interrupted" in log.read_text())
+        assert process.poll() is None, log.read_text()
         began = time.monotonic()
-        process.terminate()
-        process.communicate(timeout=10)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
         assert time.monotonic() - began < 2
     finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
+        process.send_signal(signal.SIGKILL)

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from click.testing import CliRunner
 
 from taskflow.cli.main import main
 from taskflow.store.migrate import migrate
+from tests.forked import start_taskflow
 from tests.web.conftest import ADMIN_KEY, Engine
 
 SECONDS = 30
@@ -31,19 +31,14 @@ class RunningServer:
 
     def __init__(self, dsn: str, log: Path, **environment: str) -> None:
         self.log = log
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "taskflow", "server", "--port", "0"],
-                env={
-                    **os.environ,
-                    "DATABASE_URL": dsn,
-                    "TASKFLOW_AUTH": "off",
-                    "TASKFLOW_LOG_FORMAT": "json",
-                    **environment,
-                },
-                stderr=stderr,
-                stdout=subprocess.DEVNULL,
-            )
+        variables = {
+            **os.environ,
+            "DATABASE_URL": dsn,
+            "TASKFLOW_AUTH": "off",
+            "TASKFLOW_LOG_FORMAT": "json",
+            **environment,
+        }
+        self.process = start_taskflow(["server", "--port", "0"], variables, log)
         self.url = ""
         self.address = ("", 0)
 
@@ -70,11 +65,11 @@ class RunningServer:
 
     def close(self) -> None:
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                self.process.send_signal(signal.SIGKILL)
                 self.process.wait()
                 raise
 
