@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from taskflow.cli.doctor.upkeep import found as upkeep_findings
 from taskflow.cli.terminal import echo_table, open_database
 from taskflow.settings import Settings, load
 from taskflow.store import maintenance
@@ -15,10 +16,6 @@ from taskflow.store.maintenance import Table, Upkeep
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 TIMES = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-FEW_DAYS = 7
-DEAD_FRACTION = 0.5
-FEW_ROWS = 10_000
-OLDEST = "`SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start` shows the oldest transaction"
 COLUMNS = ("table", "days", "from", "to", "rows", "dead rows", "size", "oldest row", "vacuumed")
 
 
@@ -78,24 +75,7 @@ def show(upkeep: Upkeep, settings: Settings) -> None:
 
 def found(upkeep: Upkeep) -> list[str]:
     """What needs to be done, a sentence each, with the way out."""
-    problems = []
-    if upkeep.days_ahead < FEW_DAYS:
-        problems.append(
-            f"there are tables for the next {upkeep.days_ahead} days only, and a month ahead is made: "
-            "no leader runs. Start a worker or a scheduler, or run `taskflow migrate`."
-        )
-    for table in upkeep.tables:
-        if table.leaving:
-            problems.append(
-                f"a day of {table.name} waits to be dropped: a transaction that reads it is open. It goes by itself "
-                f"when that ends; {OLDEST}."
-            )
-        if table.name == "tasks_live" and table.dead_rows > max(FEW_ROWS, DEAD_FRACTION * table.rows):
-            problems.append(
-                f"tasks_live has {table.dead_rows:,} dead rows beside {table.rows:,}: an old transaction or replication"
-                f" slot keeps them from being removed, or autovacuum is off; {OLDEST}."
-            )
-    return problems
+    return [f"{item.what}: {item.why}. {item.fix}." for item in upkeep_findings(upkeep)]
 
 
 def size(count: int) -> str:

@@ -9,7 +9,10 @@ from types import FrameType
 import click
 
 from taskflow import telemetry
+from taskflow.cli.config_option import config_option
+from taskflow.cli.metrics_address import Address
 from taskflow.cli.metrics_port import metrics_served
+from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import database_url
 from taskflow.leader import Leader
 from taskflow.settings import load
@@ -18,15 +21,19 @@ STOP_SECONDS = 1.5
 
 
 @click.command("scheduler")
+@config_option
 @click.option("--metrics-port", type=int, metavar="PORT", help="Serve /metrics there. Default: nowhere.")
-def command(metrics_port: int | None) -> None:
+@click.option("--metrics-addr", type=Address(), metavar="HOST:PORT", help="The same with an address to listen on.")
+def command(metrics_port: int | None, metrics_addr: tuple[str, int] | None) -> None:
     """Rescue tasks of dead workers, make and drop daily partitions, count statistics.
 
     Every worker does this too, one at a time by election. A scheduler is for where workers must not: with the role
     that owns the tables, for example, so that retention may drop them. Any number may run; SIGTERM ends it.
     """
-    settings = load(database_url=database_url(), metrics_port=metrics_port)
+    host, port = metrics_addr or (None, metrics_port)
+    settings = load(database_url=database_url(), metrics_host=host, metrics_port=port)
     telemetry.configure(settings)
+    log_notices()
     log = telemetry.get_logger("scheduler")
     stopping = threading.Event()
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
+from taskflow import telemetry
+from taskflow.cli.config_option import config_option
+from taskflow.cli.notices import log_notices
 from taskflow.cli.server_metrics import shared_metrics
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
 
 
 @click.command("server")
+@config_option
 @click.option("--host", help="Address to listen on (TASKFLOW_HOST, 127.0.0.1); 0.0.0.0 is every one of this machine.")
 @click.option("--port", type=int, help="Port to listen on (PORT, 8080); 0 takes a free one.")
 @click.option("--processes", type=int, help="Processes that serve (WEB_CONCURRENCY, 2).")
@@ -25,6 +29,8 @@ def command(host: str | None, port: int | None, processes: int | None, threads: 
         _check(settings)
         from taskflow.web.serving.server import serve
 
+        telemetry.configure(settings)
+        log_notices()
         serve(settings)
 
 

@@ -13,6 +13,9 @@ from types import FrameType
 import click
 
 from taskflow import telemetry
+from taskflow.cli.config_option import config_option
+from taskflow.cli.metrics_address import Address
+from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import database_url
 from taskflow.errors import SettingsError
 from taskflow.leader import Leader
@@ -25,23 +28,43 @@ BUILT_IN = "taskflow.handlers"
 
 
 @click.command("worker")
+@config_option
 @click.option("--queues", metavar="NAMES", help="Serve these only, comma-separated. Default: every queue.")
-@click.option("--types", metavar="NAMES", help="Run these only, comma-separated. Default: every type with a handler.")
+@click.option(
+    "--types",
+    "--worker-type",
+    "types",
+    metavar="NAMES",
+    help="Run these only, comma-separated. Default: every type with a handler.",
+)
 @click.option("--import", "imports", metavar="MODULES", help="Modules that declare handlers, comma-separated.")
 @click.option("--concurrency", type=int, metavar="N", help="How many tasks one process runs at once. Default: 10.")
 @click.option("--processes", type=int, metavar="N", help="How many processes, under a supervisor. Default: 1.")
-@click.option("--poll-interval", type=float, metavar="SECONDS", help="Look for work at least this often. Default: 5.")
-@click.option("--drain-timeout", type=float, metavar="SECONDS", help="Time to finish what runs. Default: 25.")
+@click.option("--worker-id", metavar="NAME", help="The name under which it is listed. Default: that of its machine.")
+@click.option("--poll-interval", metavar="DURATION", help="Look for work at least this often, as 500ms. Default: 5s.")
+@click.option("--drain-timeout", metavar="DURATION", help="Time to finish what runs. Default: 25s.")
 @click.option("--metrics-port", type=int, metavar="PORT", help="Serve /metrics there. Default: nowhere.")
+@click.option(
+    "--metrics-addr",
+    type=Address(),
+    metavar="HOST:PORT",
+    help="The same with an address to listen on; of several processes each takes the next port.",
+)
 @click.option("--leader/--no-leader", default=True, help="Whether to stand for leader as well. Default: yes.")
 @click.option("--member", type=int, hidden=True, help="Which one of a supervisor's processes this is, from 1.")
-def command(leader: bool, member: int | None, **flags: str | float | None) -> None:
+def command(
+    leader: bool, member: int | None, metrics_addr: tuple[str, int] | None, **flags: str | float | None
+) -> None:
     """Claim tasks and run them, until SIGTERM or Ctrl-C: then finish what runs and give back the rest.
 
     The built-in types are always there; your own come with --import myapp.tasks (or TASKFLOW_IMPORTS).
     """
+    if metrics_addr is not None:
+        flags |= {"metrics_host": metrics_addr[0], "metrics_port": metrics_addr[1]}
     settings = load(database_url=database_url(), **flags)
     telemetry.configure(settings)
+    if member is None:
+        log_notices()
     import_handlers(settings.imports)
     candidate = Leader(settings) if leader else None
     if candidate is not None:
@@ -103,7 +126,10 @@ def member_command(settings: Settings, number: int) -> list[str]:
         if names:
             command += [flag, ",".join(names)]
     if settings.metrics_port:
-        command += ["--metrics-port", str(settings.metrics_port)]
+        host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+        command += ["--metrics-addr", f"{host}:{settings.metrics_port}"]
+    if settings.worker_id:
+        command += ["--worker-id", settings.worker_id]
     command += ["--concurrency", str(settings.concurrency), "--poll-interval", str(settings.poll_interval)]
     return [*command, "--drain-timeout", str(settings.drain_timeout)]
 

@@ -47,16 +47,21 @@ def migrate(dsn: str, *, patience_seconds: float = PATIENCE_SECONDS) -> MigrateR
 def pending(dsn: str) -> Changes:
     """What `migrate` would do with the database at `dsn`; changes nothing. Raises what `migrate` raises."""
     with _connected(dsn) as connection:
-        if _newer(connection):
-            return Changes()
-        roles = grants.missing_roles(connection) if grants.may_create_roles(connection) else []
-        return Changes(
-            tables=tables.pending(compatibility.revision(connection)),
-            roles=roles,
-            objects=[item.path for item in objects.pending(connection, "functions", "views")],
-            grants=sorted({*roles, *(right.role for right in grants.problems(connection))}),
-            triggers=[item.path for item in objects.pending(connection, "triggers")],
-        )
+        return pending_in(connection)
+
+
+def pending_in(connection: psycopg.Connection) -> Changes:
+    """`pending`, of the database of a connection."""
+    if _newer(connection):
+        return Changes()
+    roles = grants.missing_roles(connection) if grants.may_create_roles(connection) else []
+    return Changes(
+        tables=tables.pending(compatibility.revision(connection)),
+        roles=roles,
+        objects=[item.path for item in objects.pending(connection, "functions", "views")],
+        grants=sorted({*roles, *(right.role for right in grants.problems(connection))}),
+        triggers=[item.path for item in objects.pending(connection, "triggers")],
+    )
 
 
 def as_sql() -> str:

@@ -46,3 +46,9 @@ def revisions() -> tuple[str, ...]:
     """
     names = (REVISION.fullmatch(path.name) for path in (migrations_path() / "versions").iterdir())
     return tuple(sorted(name[1] for name in names if name))
+
+
+def migration_texts() -> list[str]:
+    """What the migrations say, oldest first."""
+    paths = (migrations_path() / "versions").iterdir()
+    return [path.read_text("utf-8") for path in sorted(paths) if REVISION.fullmatch(path.name)]

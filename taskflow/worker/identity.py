@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from taskflow.settings import Settings
 from taskflow.store import workers
 from taskflow.tasks.registry import Registry
 
@@ -23,10 +24,11 @@ class Identity:
     one has claimed without this process knowing of it can be given back for certain.
     """
 
-    def __init__(self, queues: Sequence[str], types: Sequence[str], concurrency: int) -> None:
+    def __init__(self, queues: Sequence[str], types: Sequence[str], concurrency: int, name: str = "") -> None:
         self._queues = queues
         self._types = types
         self._concurrency = concurrency
+        self._name = name or socket.gethostname()
         self.current: int | None = None
         self.retired: set[int] = set()
 
@@ -36,7 +38,7 @@ class Identity:
             self.retired.add(self.current)
         self.current = workers.register(
             connection,
-            hostname=socket.gethostname(),
+            hostname=self._name,
             pid=os.getpid(),
             queues=self._queues or None,
             types=self._types,
@@ -59,8 +61,9 @@ def installed_version() -> str:
         return "0+unknown"
 
 
-def type_rows(registry: Registry, types: Sequence[str]) -> list[dict[str, Any]]:
-    """What the registry knows about the types, as rows of `taskflow.task_types`."""
+def type_rows(registry: Registry, types: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
+    """What the registry knows about the types, as rows of `taskflow.task_types`; where a handler says nothing about
+    attempts and waits, what the settings say."""
     rows = []
     for handler in (registry.get(name) for name in types):
         assert handler is not None
@@ -72,11 +75,15 @@ def type_rows(registry: Registry, types: Sequence[str]) -> list[dict[str, Any]]:
                 "description": (handler.function.__doc__ or "").strip().split("\n")[0] or None,
                 "queue": handler.queue,
                 "priority": handler.priority,
-                "max_attempts": handler.max_attempts,
+                "max_attempts": _first(handler.max_attempts, settings.max_attempts),
                 "timeout": handler.timeout,
                 "retry_strategy": retry.strategy if retry else None,
-                "retry_delay": retry.delay_seconds if retry else None,
-                "max_retry_delay": retry.max_delay_seconds if retry else None,
+                "retry_delay": _first(retry.delay_seconds if retry else None, settings.retry_delay),
+                "max_retry_delay": _first(retry.max_delay_seconds if retry else None, settings.max_retry_delay),
             }
         )
     return rows
+
+
+def _first(own: float | None, otherwise: float | None) -> float | None:
+    return otherwise if own is None else own

@@ -54,7 +54,7 @@ class Worker:
         """Whether an operator has had it end: nobody is to start another one in its place."""
         self._in_flight = InFlight()
         self._endings: Endings = SimpleQueue()
-        self._identity = Identity(settings.queues, types, settings.concurrency)
+        self._identity = Identity(settings.queues, types, settings.concurrency, settings.worker_id)
         self._heartbeat = Heartbeat(
             self._identity, self._in_flight, settings.heartbeat_interval, lambda: self._claimer.wake()
         )
@@ -74,7 +74,7 @@ class Worker:
         self._claimer = Claimer(
             settings,
             types,
-            type_rows(registry, types),
+            type_rows(registry, types, settings),
             recurring=Recurring(registry, types),
             identity=self._identity,
             slots=self._slots,

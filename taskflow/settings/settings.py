@@ -1,4 +1,4 @@
-"""The settings: one frozen object, made at start from the environment, every problem listed at once."""
+"""The settings: one frozen object, made at start; `loading.py` says from what."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.sources import EnvSettingsSource
 
-from taskflow.errors import SettingsError
+from taskflow.settings.database_url import normalised
+from taskflow.settings.durations import duration
 
-Names = Annotated[tuple[str, ...], NoDecode]
-Seconds = Annotated[float, Field(gt=0)]
+Names = tuple[str, ...]
+Duration = Annotated[float, BeforeValidator(duration), Field(allow_inf_nan=False)]
+"""Seconds, also as `500ms`, `10s`, `2m`, `1h30m` or `7d`."""
+Seconds = Annotated[Duration, Field(gt=0)]
 DAY_SECONDS = 86_400.0
+LOG_LEVELS = {"trace": "debug", "notice": "info", "warn": "warning", "critical": "error", "fatal": "error"}
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, not even a slash
 REDACTED_NAMES = (
     "password",
@@ -32,20 +34,17 @@ REDACTED_NAMES = (
 )
 
 
-class Settings(BaseSettings):
-    """Every setting is an environment variable `TASKFLOW_<NAME>`; `DATABASE_URL` and `PORT` are understood too.
+class Settings(BaseModel):
+    """Every setting is a key of `taskflow.toml` and an environment variable `TASKFLOW_<NAME>`; `aliases.py` has the
+    other variables that are understood. What is secret has `repr=False`.
 
     The text below a setting is what docs/configuration.md says about it.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="TASKFLOW_", frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    database_url: str = Field(
-        "", repr=False, validation_alias=AliasChoices("TASKFLOW_DATABASE_URL", "DATABASE_URL", "database_url")
-    )
-    """The database, as `postgresql://user:password@host:5432/name` or `postgres://…`."""
+    database_url: str = Field("", repr=False)
+    """The database, as `postgresql://user:password@host:5432/name`; see [the database](#the-database)."""
     # worker
     queues: Names = ()
     """Serve these queues only. Empty: every queue."""
@@ -57,15 +56,23 @@ class Settings(BaseSettings):
     """Tasks that one process runs at once."""
     processes: int = Field(1, ge=1, le=256)
     """Worker processes under one supervisor."""
+    worker_id: str = Field("", max_length=200)
+    """The name under which this worker is listed. Empty: that of its machine."""
+    max_attempts: int | None = Field(None, ge=1, le=1000)
+    """Attempts of a task where neither it nor its handler says how many. Unset: what its queue says."""
+    retry_delay: Annotated[Duration, Field(ge=0, le=30 * DAY_SECONDS)] | None = None
+    """Wait for so long after a first failure, likewise; how it grows is the retry strategy's affair."""
+    max_retry_delay: Annotated[Duration, Field(ge=0, le=30 * DAY_SECONDS)] | None = None
+    """Never wait longer than that before a retry, likewise."""
     poll_interval: Seconds = 5.0
     """Look for work at least this often, even if nobody rings."""
-    prefetch_seconds: float = Field(0.075, ge=0, le=10)
+    prefetch_seconds: Duration = Field(0.075, ge=0, le=10)
     """Hold ready what the handlers do in this time; 0: nothing beyond the slots."""
     claim_batch: int = Field(500, ge=1, le=1000)
     """Most tasks that one claim takes."""
     claim_commit: Literal["durable", "async"] = "durable"
     """`async`: claims do not wait for the disk. A crash of the server may forget one, and the task is claimed again."""
-    drain_timeout: float = Field(25.0, ge=0)
+    drain_timeout: Duration = Field(25.0, ge=0)
     """Time to finish what runs after SIGTERM."""
     heartbeat_interval: Seconds = 5.0
     """How often a worker says that it lives."""
@@ -89,7 +96,7 @@ class Settings(BaseSettings):
     # web
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` is every one of the machine."""
-    port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices("TASKFLOW_PORT", "PORT", "port"))
+    port: int = Field(8080, ge=0, le=65535)
     """Port to listen on; 0 is any free one."""
     auth: Literal["on", "off"] = "on"
     """`off`: no key is asked for, and only requests to a loopback name (`Host`, `Origin`) are answered."""
@@ -103,6 +110,9 @@ class Settings(BaseSettings):
     """Addresses and networks of proxies whose `X-Forwarded-For` is believed."""
     rate_limit: float = Field(1000.0, ge=0, le=1_000_000)
     """Requests a second of one client, and as many at once; 0: no limit."""
+    max_depth: int = Field(0, ge=0, le=2**31 - 1)
+    """Tasks that may wait in any one queue, the API answers 503 above it; 0: as many as the queue itself allows
+    (`max_depth`), which counts too where it is less."""
     max_payload_bytes: int = Field(256 * 1024, ge=1, le=1024 * 1024)
     """Longest payload as JSON, for the API and for `Client`."""
     reject_unknown_types: bool = False
@@ -111,9 +121,7 @@ class Settings(BaseSettings):
     """Parts of names whose values the API shows as `[redacted]`."""
     metrics_open: bool = False
     """`/metrics` of the server without a key."""
-    web_processes: int = Field(
-        2, ge=1, le=64, validation_alias=AliasChoices("TASKFLOW_WEB_PROCESSES", "WEB_CONCURRENCY", "web_processes")
-    )
+    web_processes: int = Field(2, ge=1, le=64)
     """Processes that serve."""
     web_threads: int = Field(48, ge=4, le=1000)
     """Requests that each of them serves at once."""
@@ -136,7 +144,7 @@ class Settings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
+        return LOG_LEVELS.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
 
     @field_validator("admin_key")
     @classmethod
@@ -174,29 +182,5 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _one_scheme(cls, value: str) -> str:
-        return "postgresql://" + value.removeprefix("postgres://") if value.startswith("postgres://") else value
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment; no dotenv and no secrets directory that nobody asked for."""
-        return init_settings, EnvSettingsSource(settings_cls)
-
-
-def load(**flags: Any) -> Settings:
-    """Read the settings from the environment; `flags` that are not None win over it.
-
-    Raises `SettingsError` with one line a problem; a value is never repeated in it, since it may be a secret.
-    """
-    try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsError([_problem(item) for item in error.errors(include_input=False, include_url=False)]) from None
-
-
-def _problem(item: Any) -> str:
-    name = str(item["loc"][-1])
-    variable = name if name.isupper() else f"TASKFLOW_{name.upper()}"
-    return f"{variable}: {item['msg']}"
+    def _for_libpq(cls, value: str) -> str:
+        return normalised(value)

@@ -1,0 +1,86 @@
+"""`taskflow config`: what is in effect, from where, and everything that is wrong; never a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from taskflow.cli.main import main
+
+URL = "postgresql://anna:s3cret@db.example.com/app"
+
+
+@pytest.fixture(autouse=True)
+def _no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def config(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(main, ["config", *arguments], env=environment)
+
+
+def test_each_setting_is_shown_with_its_origin_and_without_secrets(tmp_path: Path) -> None:
+    Path("taskflow.toml").write_text('concurrency = 20\nadmin_key = "0123456789"\n')
+
+    result = config("show", DATABASE_URL=URL, TASKFLOW_POLL_INTERVAL="500ms")
+
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["setting", "from", "value"]
+    assert ["database_url", "DATABASE_URL", "postgresql://anna:***@db.example.com/app?sslmode=require"] in lines
+    assert ["concurrency", "taskflow.toml:1", "20"] in lines
+    assert ["admin_key", "taskflow.toml:2", "***"] in lines
+    assert ["poll_interval", "TASKFLOW_POLL_INTERVAL", "0.5"] in lines
+    assert ["processes", "default", "1"] in lines
+    assert "s3cret" not in result.output
+    assert "0123456789" not in result.output
+
+
+def test_programs_get_json_and_what_was_not_understood() -> None:
+    result = config("show", "--json", "--changed", DATABASE_URL=URL, TASKFLOW_PROT="1", REDIS_ADDR="h:1")
+    seen = json.loads(result.stdout)
+    assert seen["settings"] == {
+        "database_url": {
+            "value": "postgresql://anna:***@db.example.com/app?sslmode=require",
+            "source": "environment",
+            "where": "DATABASE_URL",
+        }
+    }
+    assert [(notice["level"], notice["variables"]) for notice in seen["notices"]] == [
+        ("warning", ["TASKFLOW_PROT"]), ("info", ["REDIS_ADDR"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["show", "check"])
+def test_what_is_wrong_is_listed_whole_and_ends_with_2(name: str) -> None:
+    result = config(name, DATABASE_URL=URL, TASKFLOW_AUTH="x", WORKER_COUNT="many")
+    assert result.exit_code == 2
+    assert "TASKFLOW_AUTH: " in result.stderr
+    assert "WORKER_COUNT: " in result.stderr
+
+
+def test_check_knows_a_connection_string_that_none_is_and_one_that_is_missing() -> None:
+    right, wrong, none = (
+        config("check", DATABASE_URL=URL),
+        config("check", DATABASE_URL="s3cret://x y"),
+        config("check"),
+    )
+    assert (right.exit_code, right.stdout) == (0, "The settings are right.\n")
+    assert (wrong.exit_code, none.exit_code) == (2, 2)
+    assert "DATABASE_URL: not a PostgreSQL connection string" in wrong.stderr
+    assert "DATABASE_URL: is not set" in none.stderr
+    assert "s3cret" not in wrong.output
+
+
+def test_the_flag_names_a_file_for_this_command_alone(tmp_path: Path) -> None:
+    (tmp_path / "here.toml").write_text("port = 81\n")
+    result = config("show", "--changed", "--config", "here.toml")
+    assert f"port     {tmp_path / 'here.toml'}:1  81" in result.stdout
+    assert "TASKFLOW_CONFIG" not in os.environ
+    missing = config("show", "--config", "nowhere.toml")
+    assert missing.exit_code == 2
+    assert "nowhere.toml (TASKFLOW_CONFIG): cannot be read" in missing.stderr
