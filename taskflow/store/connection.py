@@ -19,6 +19,7 @@ from taskflow import errors
 CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 # The connection is of no use any more, or the server is not one to write to: drop it and connect anew.
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
 
 Result = TypeVar("Result")
 
@@ -119,6 +120,11 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
             )
         case "25006":
             return errors.DatabaseUnavailable(f"{message}. The server is read-only: a standby, or being switched over.")
+        case None if NO_TLS in message:
+            return errors.DatabaseUnavailable(
+                f"{message}. A remote host is asked for TLS: switch it on there, or, if the way to it is your own, add"
+                " sslmode=disable to DATABASE_URL."
+            )
         case state if isinstance(error, CONNECTION_LOST):
             return errors.DatabaseUnavailable(f"PostgreSQL cannot be reached: {message}")
     return errors.TaskflowError(f"{message}{hint}")

@@ -25,7 +25,7 @@ OF_CONSTRAINTS = ("tasks_live_pkey", "tasks_dead_pkey")
 def look(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[Any]:
     """The rows of `sql/queries/<name>.sql` as named tuples. Raises psycopg's errors."""
     with connection.transaction(), connection.cursor(row_factory=namedtuple_row) as cursor:
-        cursor.execute(SETTINGS, (STATEMENT_TIMEOUT, LOCK_TIMEOUT))
+        connection.execute(SETTINGS, (STATEMENT_TIMEOUT, LOCK_TIMEOUT))
         return cursor.execute(query(name), parameters).fetchall()
 
 
