@@ -33,6 +33,7 @@ from pytest_postgresql import factories
 from pytest_postgresql.executors import NoopExecutor
 
 from taskflow.cluster import SUPERUSER, Cluster
+from taskflow.settings.aliases import ALIASES, BROKERS
 
 TEST_SETTINGS = {
     "fsync": "off",
@@ -83,9 +84,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _only_settings_of_the_test() -> Iterator[None]:
     """No variable of the developer's shell reaches a test or a process that it starts."""
+    others = {alias.variable for alias in ALIASES} | set(BROKERS)
     with pytest.MonkeyPatch.context() as patch:
         for name in tuple(os.environ):
-            if name in {"DATABASE_URL", "PORT"} or name.startswith(("TASKFLOW_", "PG")):
+            if name in others or name.startswith(("TASKFLOW_", "TASKQUEUE_", "PG")):
                 patch.delenv(name)
         yield
 

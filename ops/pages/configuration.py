@@ -1,22 +1,81 @@
-"""docs/configuration.md: every setting, from the class that reads them."""
+"""docs/configuration.md: every setting, from the class that holds them, and the other names that are understood."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from ops.pages.types import bounds_of
 from taskflow.settings import Settings
+from taskflow.settings.aliases import ALIASES, BROKERS
+from taskflow.settings.database_url import PRIVATE_ENDINGS
+from taskflow.settings.sources import variable
 
-NOTICE = "<!-- Made by ops/generate-docs from taskflow/settings.py: change it there. -->\n"
+NOTICE = "<!-- Made by ops/generate-docs from taskflow/settings/: change it there. -->\n"
 INTRODUCTION = """\
 # Configuration
 
-Each setting is an environment variable, and `DATABASE_URL` is the only one that is needed. Wrong values are all
-listed at once, before anything starts. Where a command has a flag for it, the flag wins. Lists are comma-separated,
-durations are in seconds, switches are `true` or `false`.
+`DATABASE_URL` is the only setting that is needed. Each has a default; over that counts a file, over that the
+environment, and over all a flag of the command:
+
+1. defaults
+2. `taskflow.toml` in the current directory, or the file that `TASKFLOW_CONFIG` or `--config` names
+3. environment variables `TASKFLOW_<NAME>`, and [other names](#other-names) for some of them; an empty one is none
+4. flags, where a command has one
+
+In the file the keys are the names below, in lower case and without `TASKFLOW_`:
+
+```toml
+database_url = "postgresql://taskflow@db/app"
+imports = ["shop.tasks"]
+concurrency = 20
+poll_interval = "500ms"
+retention_completed = "14d"
+```
+
+Lists are comma-separated, or arrays in the file. Durations are seconds, or have units: `500ms`, `10s`, `2m`, `1h30m`,
+`7d`, `2w`. Switches are `true` or `false`.
+
+Wrong values and unknown keys are all listed at once, each with the file and line, the variable or the flag that it is
+from, before anything starts (exit code 2). An unknown variable `TASKFLOW_…` is answered with a warning, also in the log
+at the start.
+
+    taskflow config show      # every value in effect and where it comes from, secrets hidden; --json, --changed
+    taskflow config check     # exit code 2 and every problem, without connecting to anything
+"""
+DATABASE = """
+## The database
+
+`postgresql://user:password@host:5432/name`, also with `postgres://` or with a driver of SQLAlchemy as
+`postgresql+psycopg://`, or libpq's `host=… dbname=…`; parameters of libpq may follow (`?application_name=…`).
+
+A connection to a remote host is encrypted, `sslmode=require` is added, unless the string (`sslmode`, `service`),
+`PGSSLMODE` or `PGSERVICE` says otherwise. Remote is a host with a dot in its name or a public address. Not remote, and
+left to libpq (which takes TLS where the server offers it), are Unix sockets, `localhost` and loopback addresses, private
+and link-local addresses, names without a dot, as containers and machines nearby have them, and names that end in
+{endings}.
+Where a server with a dotted name has no TLS, add `sslmode=disable`. `require` does not check who answers:
+`sslmode=verify-full&sslrootcert=system` does.
+"""
+OTHER = """
+## Other names
+
+Names that platforms and other programs use. `TASKFLOW_<NAME>` wins over all of them, then `PORT`, then the one that
+comes first here.
+
+| variable | means | |
+| --- | --- | --- |
+"""
+BROKER = """
+There is no broker, which is said in one line at the start where one of these is set:
+{brokers}.
+With auth on, a server that listens beyond this machine (`SERVER_ADDR=:8080`) needs a key, see [security](security.md).
+What Kubernetes sets for a service named `taskflow` (`TASKFLOW_PORT=tcp://…`) is not taken for a setting.
+
+Attempts and waits (`TASKFLOW_MAX_ATTEMPTS`, `TASKFLOW_RETRY_DELAY`, `TASKFLOW_MAX_RETRY_DELAY`) are registered by
+workers for their types: they hold for tasks that say nothing themselves, of handlers that say nothing, and win over
+what the queue says. Workers that serve the same types should agree about them.
 """
 # The first setting of each section → the section, and where to read more.
 SECTIONS = {
@@ -37,7 +96,7 @@ NONE = "\N{EN DASH}"
 
 
 def page() -> str:
-    schemas = Settings.model_json_schema(by_alias=False)["properties"]
+    schemas = Settings.model_json_schema()["properties"]
     lines = [INTRODUCTION]
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
@@ -45,18 +104,15 @@ def page() -> str:
             lines.append(
                 f"\n## {title}\n\n{more and more + NEXT}| variable | default | meaning |\n| --- | --- | --- |\n"
             )
-        lines.append(f"| `{variable(name, field)}` | {_default(field)} | {_meaning(name, field, schemas[name])} |\n")
+        lines.append(f"| `{variable(name)}` | {_default(field)} | {_meaning(name, field, schemas[name])} |\n")
+    endings = [f"`{ending}`" for ending in PRIVATE_ENDINGS]
+    lines.append(DATABASE.format(endings=f"{', '.join(endings[:-1])} or {endings[-1]}"))
+    lines.append(OTHER)
+    for alias in ALIASES:
+        means = ", ".join(f"`{variable(name)}`" for name in alias.settings)
+        lines.append(f"| `{alias.variable}` | {means} | {alias.note} |\n")
+    lines.append(BROKER.format(brokers=", ".join(f"`{name}`" for name in BROKERS)))
     return NOTICE + "".join(lines)
-
-
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting; where there are several, the one that platforms set."""
-    return next((word for word in _aliases(field) if not word.startswith("TASKFLOW_")), f"TASKFLOW_{name.upper()}")
-
-
-def _aliases(field: FieldInfo) -> list[str]:
-    alias = field.validation_alias
-    return [str(word) for word in alias.choices if str(word).isupper()] if isinstance(alias, AliasChoices) else []
 
 
 def _default(field: FieldInfo) -> str:
@@ -78,6 +134,7 @@ def _meaning(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:
         parts.append("One of " + ", ".join(f"`{value}`" for value in schema["enum"]) + ".")
     elif bounds := bounds_of(schema):
         parts.append(f"{bounds[0].upper()}{bounds[1:]}.")
-    others = [word for word in _aliases(field) if word != variable(name, field)]
-    parts += [f"`{word}` wins over it." for word in others]
+    others = [f"`{alias.variable}`" for alias in ALIASES if name in alias.settings]
+    if others:
+        parts.append(f"Also {', '.join(others)}.")
     return " ".join(part for part in parts if part)

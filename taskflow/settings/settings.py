@@ -15,8 +15,9 @@ from taskflow.settings.durations import duration
 Names = tuple[str, ...]
 Duration = Annotated[float, BeforeValidator(duration), Field(allow_inf_nan=False)]
 """Seconds, also as `500ms`, `10s`, `2m`, `1h30m` or `7d`."""
-Seconds = Annotated[Duration, Field(gt=0)]
 DAY_SECONDS = 86_400.0
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(duration)]
+Delay = Annotated[float, Field(ge=0, le=30 * DAY_SECONDS, allow_inf_nan=False), BeforeValidator(duration)]
 LOG_LEVELS = {"trace": "debug", "notice": "info", "warn": "warning", "critical": "error", "fatal": "error"}
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, not even a slash
 REDACTED_NAMES = (
@@ -60,9 +61,9 @@ class Settings(BaseModel):
     """The name under which this worker is listed. Empty: that of its machine."""
     max_attempts: int | None = Field(None, ge=1, le=1000)
     """Attempts of a task where neither it nor its handler says how many. Unset: what its queue says."""
-    retry_delay: Annotated[Duration, Field(ge=0, le=30 * DAY_SECONDS)] | None = None
+    retry_delay: Delay | None = None
     """Wait for so long after a first failure, likewise; how it grows is the retry strategy's affair."""
-    max_retry_delay: Annotated[Duration, Field(ge=0, le=30 * DAY_SECONDS)] | None = None
+    max_retry_delay: Delay | None = None
     """Never wait longer than that before a retry, likewise."""
     poll_interval: Seconds = 5.0
     """Look for work at least this often, even if nobody rings."""

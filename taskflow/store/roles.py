@@ -154,6 +154,7 @@ READER_FUNCTIONS = (
     "duration_bounds",
     "duration_bucket",
     "queue_depths",
+    "queue_depths_below",
     "live_counts",
     "ended_counts",
     "read_totals",

@@ -71,7 +71,7 @@ def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
         keys=keys,
         tickets=Tickets(database, keys),
         hub=Hub(settings.database_url, closing, capacity=settings.max_streams, gauge=http_metrics.streams),
-        backpressure=Backpressure(database),
+        backpressure=Backpressure(database, settings.max_depth),
         waiting=WaitingRoom(database, max(2, settings.web_threads - THREADS_KEPT_FREE), closing),
         readiness=Readiness(database),
         redaction=Redaction(settings.redact),

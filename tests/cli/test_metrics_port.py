@@ -224,6 +224,6 @@ def test_promtool_has_no_complaint(processes: Processes, dsn: str, connection: C
 
 
 def test_a_port_that_leaves_no_room_for_all_processes_is_refused_at_start() -> None:
-    with pytest.raises(SettingsError, match="TASKFLOW_METRICS_PORT"):
+    with pytest.raises(SettingsError, match="--metrics-port"):
         load(metrics_port=65_534, processes=2)
     assert load(metrics_port=65_535).metrics_port == 65_535

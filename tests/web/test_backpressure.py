@@ -55,6 +55,25 @@ def test_a_full_queue_is_503_and_the_others_are_open(client: FlaskClient, connec
     assert connection.execute("SELECT count(*) FROM taskflow.tasks WHERE queue = 'mail'").fetchone() == (3,)
 
 
+def test_a_depth_for_all_holds_for_every_queue_and_a_queues_own_where_it_is_less(
+    make_app: Callable[..., Flask], connection: psycopg.Connection[Any]
+) -> None:
+    limit(connection, "mail", 1)
+    limit(connection, "large", 1000)
+    fill(connection, "full", 5)
+    client = make_app(max_depth=2).test_client()
+
+    assert [create(client) for _ in range(2)] == [201, 503]
+    assert [create(client, "large") for _ in range(3)] == [201, 201, 503]
+    assert [create(client, "nobody knew it") for _ in range(1)] == [422]
+    assert [create(client, "new") for _ in range(3)] == [201, 201, 503]
+    refused = client.post("/api/v1/tasks", json={"type": "echo", "queue": "full"})
+    assert "at most 2 are allowed" in refused.json["detail"]
+    assert "raise TASKFLOW_MAX_DEPTH of the server" in refused.json["detail"]
+    connection.execute("SELECT taskflow.cancel(id) FROM taskflow.tasks WHERE queue = 'full'")
+    until(lambda: create(client, "full") == 201, A_SECOND)
+
+
 def test_what_others_put_in_counts_within_a_second(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
     limit(connection, "mail", 1000)
     assert create(client) == 201

@@ -15,6 +15,7 @@ from taskflow.errors import RegistrationError
 from taskflow.settings import load
 from taskflow.store import tasks
 from taskflow.tasks.registry import Registry, task
+from taskflow.tasks.retry import RetryPolicy
 from taskflow.worker import Worker
 from taskflow.worker.slots import Slots
 from tests.worker.conftest import Bench
@@ -460,3 +461,25 @@ def test_types_are_registered_with_their_schema(bench: Bench) -> None:
 def test_a_type_without_a_handler_is_refused_at_start(dsn: str) -> None:
     with pytest.raises(RegistrationError, match="no handler is registered for nothing"):
         Worker(load(database_url=dsn, types=("nothing",)), Registry())
+
+
+def test_a_handler_that_says_nothing_has_the_attempts_and_waits_of_the_settings(bench: Bench) -> None:
+    task("silent", registry=bench.registry)(lambda payload: None)
+    own = RetryPolicy("fixed", delay_seconds=5)
+    task("eloquent", registry=bench.registry, max_attempts=9, retry=own)(lambda payload: None)
+
+    with bench.worker(max_attempts=3, retry_delay="2s", max_retry_delay="1m"):
+        rows = bench.wait(
+            lambda: bench.connection.execute(
+                "SELECT type, max_attempts, retry_delay, max_retry_delay FROM taskflow.task_types ORDER BY type"
+            ).fetchall()
+        )
+
+    assert rows == [("eloquent", 9, 5.0, 60.0), ("silent", 3, 2.0, 60.0)]
+
+
+def test_a_worker_with_a_name_of_its_own_is_listed_under_it(bench: Bench) -> None:
+    task("noop", registry=bench.registry)(lambda payload: None)
+    with bench.worker(worker_id="mailer-1"):
+        names = bench.wait(lambda: bench.connection.execute("SELECT hostname FROM taskflow.workers").fetchall())
+    assert names == [("mailer-1",)]

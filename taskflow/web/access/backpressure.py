@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from sqlalchemy import text
+from sqlalchemy import Integer, bindparam, text
 
 from taskflow.web.database import Database
 from taskflow.web.http.problems import Problem
@@ -21,6 +21,9 @@ from taskflow.web.reporting.fresh import Fresh
 REFRESH_SECONDS, MAX_AGE_SECONDS = 0.5, 1.0
 AGAIN_SECONDS, REST_FACTOR = 0.02, 20.0
 SELECT_DEPTHS = text("SELECT queue, max_depth, depth FROM taskflow.queue_depths()")
+SELECT_DEPTHS_BELOW = text("SELECT queue, max_depth, depth FROM taskflow.queue_depths_below(:most)").bindparams(
+    bindparam("most", type_=Integer)
+)
 
 
 @dataclass(slots=True)
@@ -34,17 +37,21 @@ class Level:
 
 @dataclass(slots=True)
 class Levels:
-    """One reading: the queues that could be full. `seconds`: what it took."""
+    """One reading: the queues that could be full. `seconds`: what it took. `most`: what any other may hold; 0: what it
+    likes."""
 
     queues: dict[str, Level]
     seconds: float
+    most: int
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def admit(self, queue: str, tasks: int) -> bool:
         """Whether so many more fit in; they are counted then."""
         level = self.queues.get(queue)
         if level is None:
-            return True
+            if not self.most:
+                return True
+            level = self.queues.setdefault(queue, Level(self.most, 0))  # nothing waited there
         with self.lock:
             if level.depth + level.let_in + tasks > level.limit:
                 return False
@@ -53,10 +60,11 @@ class Levels:
 
 
 class Backpressure:
-    """Knows the queues that are full."""
+    """Knows the queues that are full: by their own `max_depth`, and by `most` for every queue (0: by theirs alone)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, most: int = 0) -> None:
         self._database = database
+        self._most = most
         self._levels = Fresh(self._read, refresh_after=REFRESH_SECONDS, max_age=MAX_AGE_SECONDS)
 
     def admit(self, queue: str | None, tasks: int = 1) -> None:
@@ -72,11 +80,20 @@ class Backpressure:
             raise Problem(
                 "queue_full",
                 f"In the queue {name!r} {level.depth:,} tasks wait, and at most {level.limit:,} are allowed. Try again"
-                " when workers have taken some, or raise its max_depth.",
+                f" when workers have taken some, or raise {_raised(level.limit, self._most)}.",
             )
 
     def _read(self) -> Levels:
         started = time.monotonic()
-        rows = self._database.fetch(SELECT_DEPTHS)
+        rows = (
+            self._database.fetch(SELECT_DEPTHS_BELOW, {"most": self._most})
+            if self._most
+            else self._database.fetch(SELECT_DEPTHS)
+        )
         queues = {row.queue: Level(row.max_depth, row.depth) for row in rows}
-        return Levels(queues, time.monotonic() - started)
+        return Levels(queues, time.monotonic() - started, self._most)
+
+
+def _raised(limit: int, most: int) -> str:
+    """What allows more."""
+    return "TASKFLOW_MAX_DEPTH of the server" if limit == most else "its max_depth"

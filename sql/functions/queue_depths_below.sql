@@ -1,0 +1,29 @@
+-- queue_depths where no queue may hold more than p_most, whatever its own max_depth says: also of queues that have no row, as
+-- long as a task waits in them. Those are found by skipping from one queue to the next in the index tasks_claim.
+CREATE OR REPLACE FUNCTION taskflow.queue_depths_below(p_most integer, p_slack integer DEFAULT 50000)
+RETURNS TABLE (queue text, max_depth integer, depth integer)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    v_bound constant bigint := pg_relation_size('taskflow.tasks_live') / 100 + p_slack;
+BEGIN
+    queue := '';
+    LOOP
+        SELECT t.queue INTO queue FROM taskflow.tasks_live t
+        WHERE t.queue > queue AND t.state IN ('pending', 'retrying') ORDER BY t.queue LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        max_depth := least(p_most, (SELECT q.max_depth FROM taskflow.queues q WHERE q.name = queue));
+        CONTINUE WHEN max_depth > v_bound;
+        SELECT count(*) INTO depth
+        FROM (SELECT FROM taskflow.tasks_live t
+              WHERE t.queue = queue AND t.state IN ('pending', 'retrying') LIMIT max_depth) AS few;
+        RETURN NEXT;
+    END LOOP;
+    -- Empty ones, of which a full one may become in a moment.
+    RETURN QUERY
+    SELECT q.name::text, least(p_most, q.max_depth), 0 FROM taskflow.queues q
+    WHERE least(p_most, q.max_depth) <= v_bound AND NOT EXISTS (
+        SELECT FROM taskflow.tasks_live t WHERE t.queue = q.name AND t.state IN ('pending', 'retrying'));
+END $$;
