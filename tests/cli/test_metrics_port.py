@@ -157,7 +157,7 @@ def test_the_processes_of_a_supervisor_have_a_port_each_on_loopback(
 
 
 def test_a_process_that_was_killed_is_replaced_on_its_port(processes: Processes, dsn: str, ports: int) -> None:
-    supervisor = processes.start_worker(dsn, "--processes", "2", "--metrics-port", str(ports))
+    supervisor = processes.start_worker(dsn, "--processes", "2", "--metrics-addr", f"127.0.0.1:{ports}")
     processes.wait_until(lambda: all(scrape(ports + number) for number in range(3)))
     first = next(pid for pid in supervisor.children() if _listens(pid, ports + 1))
 

@@ -12,10 +12,12 @@ from taskflow.settings import notices
 
 def auth(subject: Subject) -> Iterator[Finding]:
     """Whether the server asks for keys where others can reach it."""
-    from taskflow.web.access.auth import is_loopback
-
     settings = subject.settings
-    if settings.auth == "off" and (not is_loopback(settings.host) or "*" in settings.allowed_hosts):
+    if settings.auth == "on":
+        return
+    from taskflow.web.access.auth import is_loopback  # and with it all of Flask
+
+    if not is_loopback(settings.host) or "*" in settings.allowed_hosts:
         yield finding.warning(
             f"the server asks for no key and listens on {settings.host}",
             "whoever reaches it may do everything, unless something in front of it asks who they are",
