@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskflow.client import AsyncClient, Client, TaskHandler, task
     from taskflow.errors import (
+        AttemptLost,
         Cancel,
+        CommitUnknown,
         DatabaseUnavailable,
         DeadLetter,
         FieldProblem,
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "taskflow.client": ("AsyncClient", "Client", "TaskHandler", "task"),
     "taskflow.errors": (
+        "AttemptLost",
         "Cancel",
+        "CommitUnknown",
         "DatabaseUnavailable",
         "DeadLetter",
         "FieldProblem",
@@ -67,8 +71,10 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AsyncClient",
+    "AttemptLost",
     "Cancel",
     "Client",
+    "CommitUnknown",
     "Context",
     "DatabaseUnavailable",
     "DeadLetter",

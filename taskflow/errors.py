@@ -14,7 +14,9 @@
     ├── WrongState              the task's state does not allow this
     │   └── UniqueConflict      another live task has the same type and unique_key
     ├── WaitTimeout             the task has not ended in the time given
+    ├── AttemptLost             the attempt is not this worker's any more
     ├── DatabaseUnavailable     PostgreSQL cannot be reached, or went away
+    │   └── CommitUnknown       it went away at COMMIT, and gave no answer
     ├── SchemaMismatch          the database's schema is older or newer than this version needs
     └── NotAllowed              the database role or API key lacks a right
 
@@ -125,6 +127,18 @@ class WaitTimeout(TaskflowError):
 
 class DatabaseUnavailable(TaskflowError):
     """PostgreSQL cannot be reached or closed the connection; nothing was lost that had been acknowledged."""
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost at COMMIT, so nobody knows yet whether the transaction was committed.
+
+    A handler lets it pass: the worker finds out, and runs the task again only if nothing was committed.
+    """
+
+
+class AttemptLost(TaskflowError):
+    """The attempt is not this worker's any more: it was given up for dead, or somebody else has ended it. What the
+    handler wrote in its transaction is rolled back."""
 
 
 class SchemaMismatch(TaskflowError):

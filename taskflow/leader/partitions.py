@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskflow.leader.looper import Connection, Loop, log
 from taskflow.store import partitions
 
-DAYS_AHEAD = 31
 INTERVAL_SECONDS = 3600.0
 
 
@@ -15,7 +14,7 @@ class Partitions(Loop):
     name = "partitions"
 
     def work(self, connection: Connection) -> float:
-        made = partitions.ensure_days(connection, DAYS_AHEAD)
+        made = partitions.ensure_days(connection, partitions.DAYS_AHEAD)
         if made:
-            log.info("days_made", count=made, days_ahead=DAYS_AHEAD)
+            log.info("days_made", count=made, days_ahead=partitions.DAYS_AHEAD)
         return INTERVAL_SECONDS

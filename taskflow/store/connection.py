@@ -14,12 +14,16 @@ from psycopg import conninfo
 from psycopg.types.json import set_json_loads
 
 from taskflow import errors
+from taskflow.store.resources import query
 
 # 40001: the row has moved to another partition, or a serialization failure; 40P01: a deadlock, one of two is ended.
 CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 # The connection is of no use any more, or the server is not one to write to: drop it and connect anew.
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
+
+LONGEST_TIMEOUT_MS = 2**31 - 1
+"""What the server takes for a timeout: 24 days."""
 
 Result = TypeVar("Result")
 
@@ -128,6 +132,20 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
         case state if isinstance(error, CONNECTION_LOST):
             return errors.DatabaseUnavailable(f"PostgreSQL cannot be reached: {message}")
     return errors.TaskflowError(f"{message}{hint}")
+
+
+def limit_transaction(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """Have the server end the open transaction when it takes longer: nobody else may be able to."""
+    connection.execute(query("limit_transaction"), (_milliseconds(seconds),))
+
+
+async def limit_transaction_async(connection: psycopg.AsyncConnection[Any], seconds: float) -> None:
+    """`limit_transaction`, for asyncio."""
+    await connection.execute(query("limit_transaction"), (_milliseconds(seconds),))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, min(LONGEST_TIMEOUT_MS, round(1000 * seconds)))
 
 
 def repeat_on_conflict(statement: Callable[[], Result], *, tries: int = 20) -> Result:

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from taskflow.store.resources import query
 
+DAYS_AHEAD = 31
 ATTACH_LOCK_TIMEOUT = "2s"
 # A waiting FINALIZE or DROP keeps others from the parent's next ATTACH and from the day itself: better to come again.
 REMOVE_LOCK_TIMEOUT = "200ms"

@@ -15,6 +15,7 @@ from taskflow.tasks.stored import decode_stored
 from taskflow.tasks.task import ClaimedTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 BOTTOM = ("-infinity", 0)
 """The lower bound of a level (queue and priority) that is swept from its beginning."""
@@ -132,24 +133,40 @@ def ring_waiting(connection: Connection, queues: Sequence[str]) -> None:
 
 def complete(connection: Connection, worker_id: int, batch: Sequence[Completion]) -> Completed:
     """End a batch of attempts, whatever their outcomes, in one transaction."""
+    return _completed(connection.execute(query("complete_tasks"), _columns(worker_id, batch)).fetchall())
+
+
+async def complete_async(connection: AsyncConnection, worker_id: int, batch: Sequence[Completion]) -> Completed:
+    """`complete`, for asyncio."""
+    cursor = await connection.execute(query("complete_tasks"), _columns(worker_id, batch))
+    return _completed(await cursor.fetchall())
+
+
+def _columns(worker_id: int, batch: Sequence[Completion]) -> tuple[Any, ...]:
     # By id: the function searches in it, and locks in that order.
     ids, attempts, waited, outcomes, results, details = zip(*sorted(batch), strict=True) if batch else ((),) * 6
     count = len(batch)
-    cursor = connection.execute(
-        query("complete_tasks"),
-        (
-            worker_id,
-            numbers(ids),
-            numbers(attempts),
-            numbers(waited),
-            None if results.count(None) == count else texts(results),
-            None if outcomes.count("succeeded") == count else texts(outcomes),
-            None if details.count(None) == count else texts(details),
-        ),
+    return (
+        worker_id,
+        numbers(ids),
+        numbers(attempts),
+        numbers(waited),
+        None if results.count(None) == count else texts(results),
+        None if outcomes.count("succeeded") == count else texts(outcomes),
+        None if details.count(None) == count else texts(details),
     )
-    rows = list(map(Ended._make, cursor.fetchall()))
+
+
+def _completed(answer: Sequence[tuple[Any, ...]]) -> Completed:
+    rows = list(map(Ended._make, answer))
     ended = [row for row in rows if row.id is not None]
     return Completed(ended, released=len(ended) < len(rows))
+
+
+def succeeded(connection: Connection, worker_id: int, task_id: int, attempt: int) -> bool:
+    """Whether the attempt is recorded as a success of this worker; who ended it does not matter."""
+    row = connection.execute(query("attempt_succeeded"), (task_id, attempt, worker_id)).fetchone()
+    return bool(row and row[0])
 
 
 def release(connection: Connection, worker_id: int, attempts: Sequence[tuple[int, int]]) -> int:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from taskflow.errors import TaskflowError
+from taskflow.worker.own_completion import OwnCompletion, Stage
+
 if TYPE_CHECKING:
     import psycopg
 
+    from taskflow.tasks.context import Context
     from taskflow.tasks.handler import AnyHandler
     from taskflow.tasks.task import ClaimedTask
     from taskflow.worker.connections import HandlerConnections
@@ -19,12 +23,12 @@ class Attempt:
     """One claimed task; it is also what a `Context` talks to. Times are of the monotonic clock, in seconds.
 
     `worker_id` is the one it was claimed under, which stays its fence when the process registers anew.
-    `stop` is set by whoever runs it: how to interrupt the handler.
+    `stop` is set by whoever runs it: how to interrupt the handler. `own`: only where the handler completes the task.
     """
 
     __slots__ = (
-        "cancel_requested", "claimed", "connections", "deadline", "handler", "marked", "progress", "started", "stop",
-        "task", "worker_id",
+        "cancel_requested", "claimed", "connections", "deadline", "handler", "marked", "own", "progress", "started",
+        "stop", "task", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +51,7 @@ class Attempt:
         self.cancel_requested = False
         self.progress: tuple[int, str | None] | None = None
         self.stop: Callable[[], None] | None = None
+        self.own: OwnCompletion | None = None
 
     def start(self) -> float:
         """The handler begins now."""
@@ -79,6 +84,39 @@ class Attempt:
 
     def open_connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         return self.connections.open_async()
+
+    def open_transaction(self, context: Context) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self.connections.transaction(self, context)
+
+    def open_transaction_async(self, context: Context) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return self.connections.transaction_async(self, context)
+
+    def set_result(self, result: Any) -> None:
+        if self.own is None or self.own.stage is not Stage.OPEN:
+            raise TaskflowError(
+                "set_result() is for the block of context.transaction(); a handler without one returns its result"
+            )
+        self.own.result = result
+
+    def commit_begins(self) -> None:
+        """The task is completed in the handler's transaction, and COMMIT is next."""
+        own = self.own = self.own or OwnCompletion()
+        own.stage = Stage.IN_DOUBT
+        if self.connections.own_completions is not None:
+            self.connections.own_completions.add(self)
+
+    def committed(self, stored: str | None, *, released: bool) -> None:
+        """That transaction is committed."""
+        own = self.own = self.own or OwnCompletion()
+        own.stored, own.released, own.stage = stored, released, Stage.COMMITTED
+        if self.connections.own_completions is not None:
+            self.connections.own_completions.committed(self)
+
+    def rolled_back(self) -> None:
+        """Nothing of that transaction has stayed, for certain."""
+        self.own = None
+        if self.connections.own_completions is not None:
+            self.connections.own_completions.discard(self)
 
 
 class InFlight:

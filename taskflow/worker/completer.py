@@ -15,12 +15,14 @@ from psycopg.errors import LockNotAvailable
 
 from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
-from taskflow.store.tasks import Completed, Completion
+from taskflow.store.tasks import Completed, Completion, Ended
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, InFlight
-from taskflow.worker.ending import Ending, Endings, encode, portions, refused
+from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, portions, refused, why_unstorable
 from taskflow.worker.events import EventPublisher
 from taskflow.worker.heartbeat import Heartbeat
+from taskflow.worker.own_completion import Stage
+from taskflow.worker.own_completions import OwnCompletions
 from taskflow.worker.report import report
 from taskflow.worker.session import Session
 from taskflow.worker.set_aside import SetAside
@@ -30,10 +32,6 @@ if TYPE_CHECKING:  # who serves no metrics need not import what makes them
 
 BATCH = 500
 PROGRESS_SECONDS = 0.5
-DAYS_AHEAD = 31
-
-# Wrong values, and those that exceed a limit of PostgreSQL.
-UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -53,6 +51,7 @@ class Completer:
         self._endings = endings
         self._unwritten: list[Ending] = []
         self._set_aside = SetAside()
+        self.own = OwnCompletions(self.wake)
         self.events = EventPublisher(self.wake)
         self.metrics: WorkerMetrics | None = None
         self.limited_queues: frozenset[str] = frozenset()  # those with max_workers: an end there makes room
@@ -70,7 +69,7 @@ class Completer:
     @property
     def backlog(self) -> int:
         """How many endings wait to be written."""
-        return self._endings.qsize() + len(self._unwritten) + len(self._set_aside)
+        return self._endings.qsize() + len(self._unwritten) + len(self._set_aside) + self.own.untold
 
     @property
     def alive(self) -> bool:
@@ -166,6 +165,8 @@ class Completer:
             self.events.ask(connection)
         if self._set_aside.due_in_seconds <= 0:
             self._unwritten += self._set_aside.take_unlocked(connection)
+        if self.own:
+            self._mind_own(connection)
         if self._unwritten:
             self._write(connection, self._unwritten)
             self._unwritten = []
@@ -197,6 +198,14 @@ class Completer:
         except Empty:
             pass
 
+    def _mind_own(self, connection: Connection) -> None:
+        """Attempts that have completed their tasks themselves: what follows for those, and no second end."""
+        while (item := self.own.first_committed()) is not None:
+            assert item.attempt.own is not None
+            self._follow_up(connection, [item], [], released=item.attempt.own.released)
+            self.own.told(item)
+        self._unwritten = self.own.to_write(self._unwritten)
+
     def _write(self, connection: Connection, batch: Sequence[Ending]) -> None:
         """Write endings, each under the id it was claimed with."""
         for worker_id in dict.fromkeys(item.attempt.worker_id for item in batch):
@@ -208,13 +217,23 @@ class Completer:
         self, connection: Connection, worker_id: int, group: Sequence[Ending], rows: Sequence[Completion]
     ) -> None:
         try:
-            ended, released = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
+            answer = repeat_on_conflict(lambda: self._complete(connection, worker_id, rows))
         except LockNotAvailable as error:
             self._write_unlocked(connection, worker_id, group, error)
             return
         except UNSTORABLE as error:
             self._bisect(connection, worker_id, group, error)
             return
+        if self.own:
+            group, ended, released = self.own.found_out(connection, group, answer)
+        else:
+            ended, released = answer
+        self._follow_up(connection, group, ended, released=released)
+
+    def _follow_up(
+        self, connection: Connection, group: Sequence[Ending], ended: Sequence[Ended], *, released: bool
+    ) -> None:
+        """The ends of these are in the database: everybody who has to hear of it does."""
         self._in_flight.written([item.attempt for item in group])
         if self.limited_queues:
             ended_in = self.limited_queues.intersection(item.attempt.task.queue for item in group)
@@ -237,7 +256,7 @@ class Completer:
                 raise
             # "No partition of relation found for row": the leader has not made this day. Make it and go on.
             self._log.warning("day_was_missing", error=error.diag.message_primary)
-            partitions.ensure_days(connection, DAYS_AHEAD)
+            partitions.ensure_days(connection, partitions.DAYS_AHEAD)
             return tasks.complete(connection, worker_id, rows)
 
     def _write_unlocked(
@@ -256,9 +275,7 @@ class Completer:
             for half in (group[:middle], group[middle:]):
                 self._write_group(connection, worker_id, half, [encode(item) for item in half])
             return
-        reason = error.diag.message_primary or str(error).strip()
-        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        culprit = refused(group[0], f"the result cannot be stored: {reason}{detail}")
+        culprit = refused(group[0], why_unstorable(error))
         if group[0].outcome == culprit.outcome:
             raise error
         self._write_group(connection, worker_id, [culprit], [encode(culprit)])
@@ -284,6 +301,8 @@ class Completer:
         for attempt in self._in_flight.started():
             if (progress := attempt.progress) is not None:
                 attempt.progress = None
+                if attempt.own is not None and attempt.own.stage is Stage.COMMITTED:
+                    continue
                 reports.setdefault(attempt.worker_id, []).append((attempt, *progress))
         for worker_id, told in reports.items():
             rows = [(attempt.task.id, attempt.task.attempt, percent, message) for attempt, percent, message in told]

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, assert_never
 
 import orjson
+import psycopg
 
 from taskflow.store.tasks import Completion
 from taskflow.tasks.context import Context
@@ -18,7 +19,8 @@ MAX_RESULT_CHARACTERS = 16 * 2**20
 """PostgreSQL's own limit for jsonb is 256 MiB in its form, of which a number takes up to eight times its text."""
 PORTION_CHARACTERS = 32 * 2**20
 TOO_LARGE = "the result has {:.1f} MiB as JSON, and at most {:.0f} are stored: put it elsewhere, and return where it is"
-
+# Wrong values, and those that exceed a limit of PostgreSQL.
+UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 NO_RESULT = Succeeded()
 
@@ -101,6 +103,21 @@ def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Compl
 def refused(item: Ending, reason: str) -> Ending:
     """The same attempt as a final failure, since what it brought cannot be stored."""
     return item._replace(outcome=Failed(reason, final=True), logs=None)
+
+
+def why_unstorable(error: psycopg.Error) -> str:
+    """What PostgreSQL has against a result, in one of the errors `UNSTORABLE`."""
+    reason = error.diag.message_primary or str(error).strip()
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"the result cannot be stored: {reason}{detail}"
+
+
+def same_json(value: Any, stored: str | None) -> bool:
+    """Whether a value is what was stored as this JSON text, None being no result."""
+    try:
+        return orjson.dumps(value).decode() == (stored or "null")
+    except (TypeError, ValueError):
+        return False
 
 
 def _json(details: dict[str, Any]) -> str:

@@ -1,7 +1,10 @@
 """A process that runs handlers with isolation="process", one after the other, for its parent at the end of a pipe.
 
-It takes (task, timeout), and sends ("progress", percent, message) and ("ended", outcome, logs). It ends when the pipe
-does. Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
+It takes (task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message) and
+("ended", outcome, logs); of a transaction in which its handler completes the task, ("commit_begins",) and then
+("committed", result, released) or ("rolled_back",). It ends when the pipe does.
+
+Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,6 +37,18 @@ class PipedAttempt(Attempt):
     def report_progress(self, percent: int, message: str | None) -> None:
         self.pipe.send(("progress", percent, message))
 
+    def commit_begins(self) -> None:
+        super().commit_begins()
+        self.pipe.send(("commit_begins",))
+
+    def committed(self, stored: str | None, *, released: bool) -> None:
+        super().committed(stored, released=released)
+        self.pipe.send(("committed", stored, released))
+
+    def rolled_back(self) -> None:
+        super().rolled_back()
+        self.pipe.send(("rolled_back",))
+
 
 def load_handlers(imports: tuple[str, ...]) -> None:
     """Import the modules that declare handlers, the built-in ones included."""
@@ -45,10 +61,10 @@ def serve(pipe: Connection, connections: HandlerConnections) -> None:
     """Run what comes through the pipe until it closes."""
     while True:
         try:
-            task, timeout_seconds = pipe.recv()
+            work = pipe.recv()
         except EOFError:
             return
-        outcome, logs = _run(pipe, connections, task, timeout_seconds)
+        outcome, logs = _run(pipe, connections, *work)
         pipe.send(("ended", _portable(outcome), logs))
 
 
@@ -64,12 +80,18 @@ def _portable(outcome: Outcome) -> Outcome:
 
 
 def _run(
-    pipe: Connection, connections: HandlerConnections, task: Any, timeout_seconds: float
+    pipe: Connection,
+    connections: HandlerConnections,
+    task: Any,
+    timeout_seconds: float,
+    worker_id: int,
+    waited_seconds: float,
 ) -> tuple[Outcome, list[dict[str, Any]] | None]:
     handler = registry.get(task.type)
     if handler is None:
         return Failed(f"the process for handlers does not know the type {task.type!r}; is its module imported?"), None
-    attempt = PipedAttempt(task, handler, 0, 0.0, timeout_seconds, connections)
+    claimed = time.monotonic() - waited_seconds
+    attempt = PipedAttempt(task, handler, worker_id, claimed, timeout_seconds, connections)
     attempt.pipe = pipe
     attempt.start()
     outcome, context = run_sync(attempt)

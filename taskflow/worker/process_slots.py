@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
@@ -20,6 +21,7 @@ from taskflow.worker.ending import Ending
 from taskflow.worker.executor import describe
 from taskflow.worker.slots import Slots, take_all
 
+LAST_WORDS_SECONDS = 0.5  # a killed one closes its end at once, unless another process has inherited it
 LONGEST_POLL_SECONDS = 3600.0  # poll() takes no more than 24 days, a timeout may be 30
 
 
@@ -136,7 +138,7 @@ class ProcessSlots:
         outcome: Outcome | None = None
         try:
             remaining = attempt.deadline - time.monotonic()
-            child.pipe.send((attempt.task, remaining))
+            child.pipe.send((attempt.task, remaining, attempt.worker_id, attempt.waited_seconds))
             if attempt.cancel_requested:  # before there was anything to stop
                 child.kill()
             outcome, logs = self._ended(child.pipe, attempt)
@@ -146,15 +148,19 @@ class ProcessSlots:
         survivor: Child | None = child
         if outcome is None:
             survivor = None
-            outcome = self._without_answer(attempt, self._discard(child))
+            outcome = self._without_answer(attempt, self._discard(child, attempt))
         attempt.stop = None
         self._end(attempt, outcome, logs)
         return survivor
 
-    def _discard(self, child: Child) -> str:
-        """End the child for good, and say how it ended."""
+    def _discard(self, child: Child, attempt: Attempt | None = None) -> str:
+        """End the child for good, and say how it ended. What it had still to say of its attempt is listened to."""
         self._children.discard(child)
         child.kill()
+        if attempt is not None:
+            with suppress(EOFError, OSError):
+                while child.pipe.poll(LAST_WORDS_SECONDS):
+                    _told(attempt, child.pipe.recv())
         return child.reap()
 
     def _end(self, attempt: Attempt, outcome: Outcome, logs: list[dict[str, Any]] | None) -> None:
@@ -168,10 +174,10 @@ class ProcessSlots:
             if not pipe.poll(min(remaining, LONGEST_POLL_SECONDS)):
                 continue
             match pipe.recv():
-                case ("progress", percent, message):
-                    attempt.report_progress(percent, message)
                 case ("ended", outcome, logs):
                     return outcome, logs
+                case message:
+                    _told(attempt, message)
         return None, None
 
     def _without_answer(self, attempt: Attempt, how: str) -> Outcome:
@@ -180,6 +186,19 @@ class ProcessSlots:
         if time.monotonic() >= attempt.deadline:
             return TimedOut("the handler ran longer than its timeout and its process was killed")
         return Failed(f"the handler's process {how}")
+
+
+def _told(attempt: Attempt, message: tuple[Any, ...]) -> None:
+    """What a child says of its attempt while that runs."""
+    match message:
+        case ("progress", percent, text):
+            attempt.report_progress(percent, text)
+        case ("commit_begins",):
+            attempt.commit_begins()
+        case ("committed", stored, released):
+            attempt.committed(stored, released=released)
+        case ("rolled_back",):
+            attempt.rolled_back()
 
 
 def child_environment(database_url: str, imports: Sequence[str]) -> dict[str, str]:

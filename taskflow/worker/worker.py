@@ -68,7 +68,7 @@ class Worker:
         pace = Pace(settings.concurrency, settings.prefetch_seconds, 2 * settings.claim_batch)
         self._slots = Slots(settings.concurrency, self._in_flight, self._endings, pace, self._completer.mark_started)
         self._completer.events.watch(self._slots)
-        connections = HandlerConnections(settings.database_url, self._completer.progress_reported)
+        connections = HandlerConnections(settings.database_url, self._completer.progress_reported, self._completer.own)
         environment = child_environment(settings.database_url, settings.imports)
         self._dispatcher = Dispatcher(self._slots, registry, connections, environment)
         self._claimer = Claimer(
