@@ -69,6 +69,8 @@ class Settings(BaseModel):
     """Look for work at least this often, even if nobody rings."""
     prefetch_seconds: Duration = Field(0.075, ge=0, le=10)
     """Hold ready what the handlers do in this time; 0: nothing beyond the slots."""
+    sql_functions: Names = ()
+    """SQL functions that tasks of the type `sql` may call, as `schema.name`. Empty: none."""
     claim_batch: int = Field(500, ge=1, le=1000)
     """Most tasks that one claim takes."""
     claim_commit: Literal["durable", "async"] = "durable"
@@ -136,7 +138,15 @@ class Settings(BaseModel):
     """Prepared statements; `false` where a pooler in between is not noticed."""
 
     @field_validator(
-        "queues", "types", "imports", "allowed_hosts", "cors_origins", "trusted_proxies", "redact", mode="before"
+        "queues",
+        "types",
+        "imports",
+        "sql_functions",
+        "allowed_hosts",
+        "cors_origins",
+        "trusted_proxies",
+        "redact",
+        mode="before",
     )
     @classmethod
     def _split_names(cls, value: Any) -> Any:
@@ -151,6 +161,15 @@ class Settings(BaseModel):
     @classmethod
     def _as_it_is_sent(cls, value: str) -> str:
         return value.strip()  # as that of a header is
+
+    @field_validator("sql_functions")
+    @classmethod
+    def _have_schemas(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if all(len(parts := name.split(".")) == 2 and all(parts) for name in value):
+            return value
+        raise PydanticCustomError(
+            "function", "must be names of functions with their schema, such as billing.close_month"
+        )
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -34,6 +34,35 @@ def slow(payload: dict[str, Any]) -> None:
     time.sleep(payload.get("seconds", 0.05))
 
 
+@task("book")
+def book(payload: dict[str, Any], context: Context) -> None:
+    """Write a row of `effects` in the transaction that completes the task. Takes `seconds` (0.01 by default) in it."""
+    with context.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s)", (context.task_id, context.attempt))
+        time.sleep(payload.get("seconds", 0.01))
+
+
+@task("book_async")
+async def book_async(payload: dict[str, Any], context: Context) -> None:
+    """The same in the event loop."""
+    async with context.transaction_async() as conn:
+        await conn.execute("INSERT INTO effects VALUES (%s, %s)", (context.task_id, context.attempt))
+        await asyncio.sleep(payload.get("seconds", 0.01))
+
+
+@task("book_apart", isolation="process")
+def book_apart(payload: dict[str, Any], context: Context) -> str:
+    """The same in a process of its own. `dies`: it is killed after its block, at once."""
+    with context.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s)", (context.task_id, context.attempt))
+        context.set_result(payload.get("result"))
+        if payload.get("fails") and context.attempt == 1:
+            raise ValueError("in the block")
+    if payload.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str(payload.get("result"))
+
+
 @task("kill_self")
 def kill_self(payload: dict[str, Any]) -> None:
     """Take its worker process along."""
