@@ -37,10 +37,14 @@ class Attempt(Protocol):
     def open_connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         """The same for handlers in the event loop."""
 
-    def open_transaction(self, context: Context) -> AbstractContextManager[psycopg.Connection[Any]]:
+    def open_transaction(
+        self, context: Context, isolation_level: psycopg.IsolationLevel | None
+    ) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A connection in a transaction at whose end the task is completed, with the context's logs so far."""
 
-    def open_transaction_async(self, context: Context) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+    def open_transaction_async(
+        self, context: Context, isolation_level: psycopg.IsolationLevel | None
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         """The same for handlers in the event loop."""
 
     def set_result(self, result: Any) -> None:
@@ -149,7 +153,9 @@ class Context:
         """The same for `async def` handlers: ``async with context.connection_async() as conn: ...``."""
         return self._attempt.open_connection_async()
 
-    def transaction(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+    def transaction(
+        self, isolation_level: psycopg.IsolationLevel | None = None
+    ) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A transaction in the database of the queue, with the completion of the task in it: what the handler writes
         and that the task is done are committed together, or neither is.
 
@@ -161,16 +167,19 @@ class Context:
 
         The end of the block completes the task and commits. An exception in it rolls back, and is handled like any
         other; so is `Cancel`, which the end raises if the task was cancelled meanwhile. After a commit the task is
-        done, whatever the handler does. One block an attempt, unless it was rolled back.
+        done, whatever the handler does. One block an attempt, unless it was rolled back. `isolation_level` None: as the
+        login has it.
 
         Raises `AttemptLost` at its end, rolled back, if the attempt is not this worker's any more; `CommitUnknown` if
         COMMIT got no answer: the worker finds out then, and runs the task again only if nothing was committed.
         """
-        return self._attempt.open_transaction(self)
+        return self._attempt.open_transaction(self, isolation_level)
 
-    def transaction_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+    def transaction_async(
+        self, isolation_level: psycopg.IsolationLevel | None = None
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         """The same for `async def` handlers: ``async with context.transaction_async() as conn: ...``."""
-        return self._attempt.open_transaction_async(self)
+        return self._attempt.open_transaction_async(self, isolation_level)
 
     def set_result(self, result: Any) -> None:
         """In the block of a transaction: complete the task with this JSON value. What the handler returns comes after

@@ -85,11 +85,15 @@ class Attempt:
     def open_connection_async(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         return self.connections.open_async()
 
-    def open_transaction(self, context: Context) -> AbstractContextManager[psycopg.Connection[Any]]:
-        return self.connections.transaction(self, context)
+    def open_transaction(
+        self, context: Context, isolation_level: psycopg.IsolationLevel | None
+    ) -> AbstractContextManager[psycopg.Connection[Any]]:
+        return self.connections.transaction(self, context, isolation_level)
 
-    def open_transaction_async(self, context: Context) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return self.connections.transaction_async(self, context)
+    def open_transaction_async(
+        self, context: Context, isolation_level: psycopg.IsolationLevel | None
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return self.connections.transaction_async(self, context, isolation_level)
 
     def set_result(self, result: Any) -> None:
         if self.own is None or self.own.stage is not Stage.OPEN:

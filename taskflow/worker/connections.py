@@ -44,12 +44,14 @@ class HandlerConnections:
         async with connection:
             yield connection
 
-    def transaction(self, attempt: Attempt, context: Context) -> AbstractContextManager[psycopg.Connection[Any]]:
+    def transaction(
+        self, attempt: Attempt, context: Context, isolation_level: psycopg.IsolationLevel | None
+    ) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A connection in a transaction that completes the attempt's task at its end."""
-        return transaction.block(self._dsn, attempt, context)
+        return transaction.block(self._dsn, attempt, context, isolation_level)
 
     def transaction_async(
-        self, attempt: Attempt, context: Context
+        self, attempt: Attempt, context: Context, isolation_level: psycopg.IsolationLevel | None
     ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
         """The same for handlers in the event loop."""
-        return transaction.block_async(self._dsn, attempt, context)
+        return transaction.block_async(self._dsn, attempt, context, isolation_level)

@@ -49,7 +49,9 @@ BROKEN = {
 
 
 @contextmanager
-def block(dsn: str, attempt: Attempt, context: Context) -> Iterator[psycopg.Connection[Any]]:
+def block(
+    dsn: str, attempt: Attempt, context: Context, isolation_level: psycopg.IsolationLevel | None
+) -> Iterator[psycopg.Connection[Any]]:
     """A connection whose transaction, at the end of the block, completes the task and is committed.
 
     Raises what `Context.transaction` says.
@@ -57,6 +59,7 @@ def block(dsn: str, attempt: Attempt, context: Context) -> Iterator[psycopg.Conn
     own = OwnCompletion.begin(attempt.own)
     # Autocommit, or after a COMMIT of the handler's own the next transaction would begin by itself, unnoticed.
     with connect(dsn, name="handler", prepare_threshold=None) as connection:
+        connection.isolation_level = isolation_level
         last = _Block(dsn, attempt, context, own)
         try:
             with connection.transaction():
@@ -70,10 +73,13 @@ def block(dsn: str, attempt: Attempt, context: Context) -> Iterator[psycopg.Conn
 
 
 @asynccontextmanager
-async def block_async(dsn: str, attempt: Attempt, context: Context) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def block_async(
+    dsn: str, attempt: Attempt, context: Context, isolation_level: psycopg.IsolationLevel | None
+) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """The same for asyncio. A handler that is cancelled in COMMIT hears of it when that has ended."""
     own = OwnCompletion.begin(attempt.own)
     async with await connect_async(dsn, name="handler", prepare_threshold=None) as connection:
+        await connection.set_isolation_level(isolation_level)
         last = _Block(dsn, attempt, context, own)
         transaction = connection.transaction()
         cancelled: asyncio.CancelledError | None = None

@@ -143,3 +143,21 @@ def test_a_worker_that_loses_its_pooler_polls_again_when_it_is_back_and_repeats_
     wait_until(lambda: completed(connection) == 100)
     wait_until(lambda: sum(event["event"] == "worker_ready" for event in worker.events()) > 1)
     assert sum(event["event"] == "notifications_not_delivered" for event in worker.events()) == 1, worker.shown_logs()
+
+
+def test_handlers_complete_their_tasks_in_transactions_of_their_own_behind_a_pooler(
+    pooler, connection, start_worker, wait_until
+) -> None:
+    connection.execute("CREATE TABLE effects (task_id bigint, attempt int)")
+    start_worker(pooler.dsn, env={"TASKFLOW_SQL_FUNCTIONS": "pg_catalog.pg_backend_pid"})
+    types = ("book", "book_async", "sql")
+    connection.execute(
+        "INSERT INTO taskflow.tasks (type, payload, retry_delay) SELECT unnest(%s::text[]), %s, 0"
+        " FROM generate_series(1, 50)",
+        (list(types), '{"function": "pg_catalog.pg_backend_pid", "args": []}'),
+    )
+    wait_until(lambda: completed(connection) == 50 * len(types))
+    assert connection.execute("SELECT count(*), count(DISTINCT task_id) FROM effects").fetchone() == (100, 100)
+    assert connection.execute("SELECT count(*), max(attempt) FROM taskflow.executions").fetchone() == (150, 1)
+    with psycopg.connect(pooler.dsn, autocommit=True, prepare_threshold=None) as behind:
+        assert behind.execute("SHOW statement_timeout").fetchone() == ("0",), "a setting stays with others"

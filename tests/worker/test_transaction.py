@@ -367,6 +367,29 @@ def test_a_task_that_somebody_has_locked_is_completed_when_it_is_free(bench: Ben
     assert not complaints(logs)
 
 
+def test_in_stricter_isolation_a_conflict_fails_the_attempt_and_nothing_is_committed(
+    bench: Bench, effects: Any
+) -> None:
+    levels: list[str] = []
+
+    @task("book", registry=bench.registry)
+    def book(payload: dict[str, Any], context: Context) -> None:
+        with context.transaction(psycopg.IsolationLevel.REPEATABLE_READ) as conn:
+            write(conn, context)
+            levels.append(conn.execute("SHOW transaction_isolation").fetchone()[0])  # type: ignore[index]
+            if context.attempt == 1:
+                bench.connection.execute(
+                    "UPDATE taskflow.tasks_live SET progress = 1 WHERE id = %s", (context.task_id,)
+                )
+
+    with bench.worker(heartbeat_interval=60.0):
+        task_id = bench.enqueue("book", retry_delay=0)
+        assert bench.ended(task_id) == ("completed",)
+    assert effects() == [(task_id, 2)]
+    assert levels == ["repeatable read"] * 2
+    assert "SerializationFailure" in bench.executions(task_id)[0][2]
+
+
 def test_a_day_that_nobody_has_made_is_made(bench: Bench, effects: Any) -> None:
     days = bench.connection.execute(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'taskflow'::regnamespace"
