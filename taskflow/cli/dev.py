@@ -13,6 +13,8 @@ import click
 
 from taskflow.cli.dev_database import Database, embedded, named
 from taskflow.cli.dev_directory import claimed
+from taskflow.cli.dev_mail import mail
+from taskflow.cli.dev_mail_server import outgoing
 from taskflow.cli.dev_port import free_port
 from taskflow.cli.dev_processes import Processes
 from taskflow.errors import TaskflowError
@@ -20,13 +22,14 @@ from taskflow.settings import Settings, load
 from taskflow.store.migrate import migrate
 
 HOST = "127.0.0.1"
+LOOPBACK = ("127.0.0.0/8", "::1")
 PROGRAMS = ("server", "worker")
 DRAIN_SECONDS = 15.0
 PREDECESSOR_SECONDS = 2.0  # in which the web server of a `taskflow dev` that was killed goes away
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command("dev")
+@click.group("dev", invoke_without_command=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port of the web server, 0 for any. [default: PORT, or 8080]"
 )
@@ -39,23 +42,34 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="Where the embedded PostgreSQL keeps its data.",
 )
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module with your handlers; repeatable.")
-def command(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
+@click.pass_context
+def command(context: click.Context, port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
     """Run web server, worker and leader loops here, with an embedded PostgreSQL unless DATABASE_URL is set.
 
-    The web server listens on 127.0.0.1 only and asks for no key.
+    The web server listens on 127.0.0.1 only and asks for no key. Mail that tasks send is caught and kept, unless
+    TASKFLOW_SMTP_HOST is set, and webhooks may reach this machine, unless TASKFLOW_WEBHOOK_ALLOW says what they may.
     """
+    if context.invoked_subcommand is None:
+        _run(port, fresh, directory, imports)
+
+
+command.add_command(mail)
+
+
+def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
     settings = load(port=port)
     if fresh and settings.database_url:
         raise TaskflowError("--fresh drops the embedded PostgreSQL, and DATABASE_URL names another: unset one of them.")
     with claimed(directory) as place, _stopped_by_signals():
         chosen = free_port(HOST, settings.port, patience_seconds=PREDECESSOR_SECONDS)
         place.announce(f"http://{HOST}:{chosen}")
-        with named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh) as database:
+        database_of = named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh)
+        with database_of as database, outgoing(settings, place.path, fresh=fresh) as smtp:
             migrate(database.url)
-            with Processes(_environment(settings, database, chosen, imports)) as processes:
+            with Processes(_environment(settings, database, chosen, imports) | smtp.environment) as processes:
                 processes.start(PROGRAMS)
                 processes.await_ready(f"http://{HOST}:{chosen}/ready")
-                click.echo(_welcome(f"http://{HOST}:{chosen}", database))
+                click.echo(_welcome(f"http://{HOST}:{chosen}", database, smtp.shown))
                 processes.watch()
 
 
@@ -85,16 +99,18 @@ def _environment(settings: Settings, database: Database, port: int, imports: tup
         "TASKFLOW_AUTH": "off",
         "TASKFLOW_IMPORTS": ",".join((*settings.imports, *imports)),
         "TASKFLOW_DRAIN_TIMEOUT": str(min(settings.drain_timeout, DRAIN_SECONDS)),
+        "TASKFLOW_WEBHOOK_ALLOW": ",".join(settings.webhook_allow or LOOPBACK),
     }
 
 
-def _welcome(url: str, database: Database) -> str:
+def _welcome(url: str, database: Database, mail: str) -> str:
     return f"""
 taskflow is running. Ctrl-C stops it; the data stays.
 
   API       {url}/api/v1/tasks
   docs      {url}/docs
   metrics   {url}/metrics
+  mail      {mail}
   database  {database.shown}
 
 Create a task; the answer has its id. Then see what became of it:

@@ -11,6 +11,8 @@ from ssl import SSLContext
 
 import httpx
 
+from taskflow.handlers._network_rule import NetworkRule
+from taskflow.handlers._reach import Direct, Proxied
 from taskflow.handlers._secrets import Secrets
 
 MAX_REDIRECTS = 5
@@ -62,21 +64,30 @@ class Answer:
         return replace(self, headers=headers, body=secrets.blot(self.body))
 
 
-async def exchange(request: Request) -> Answer:
-    """Send `request`, follow redirects, read the answer. Raises `httpx.HTTPError` or `httpx.InvalidURL`.
+async def exchange(request: Request, rule: NetworkRule, proxy: str, is_wanted: Callable[[int], bool]) -> Answer:
+    """Send `request`, follow redirects, read the answer; a redirect whose status `is_wanted` is an answer.
+
+    Each connection, those after redirects included, obeys `rule`; `proxy` is a URL, or empty for none.
+    Raises `httpx.HTTPError`, `httpx.InvalidURL` or `AddressRefused`.
 
     There is no time limit in here; the caller sets one for the whole. (httpx's are per read: a receiver that sends a
     byte now and then would never meet them.)
     """
     # A client an exchange: nothing of one receiver's, no cookie and no connection, is ever used for another.
-    async with httpx.AsyncClient(verify=_trust(), timeout=UNLIMITED) as client:
+    async with httpx.AsyncClient(transport=_transport(rule, proxy), timeout=UNLIMITED) as client:
         for _ in range(1 + MAX_REDIRECTS):
             response = await client.send(request.built_by(client), stream=True)
             async with aclosing(response):
-                if not response.has_redirect_location:
+                if not response.has_redirect_location or is_wanted(response.status_code):
                     return await _read(response)
                 request = _redirected(request, response)
     raise httpx.TooManyRedirects(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _transport(rule: NetworkRule, proxy: str) -> httpx.AsyncBaseTransport:
+    if proxy:
+        return Proxied(rule, httpx.AsyncHTTPTransport(verify=_trust(), proxy=proxy))
+    return Direct(rule, httpx.AsyncHTTPTransport(verify=_trust()))
 
 
 @cache

@@ -1,10 +1,10 @@
-"""What is secret in an HTTP request, and how to keep it out of texts that are stored and shown."""
+"""What is secret in a request or a login, and how to keep it out of texts that are stored and shown."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,15 +17,19 @@ SECRET_NAMES = re.compile("auth|cookie|token|secret|password|passwd|credential|s
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The secret strings of one request, longest first, so that no part of one is left behind by another."""
+    """The secret strings of one exchange, longest first, so that no part of one is left behind by another."""
 
     values: tuple[str, ...]
 
     @classmethod
-    def of(cls, url: str, headers: Mapping[str, str]) -> Self:
-        """Find the user info in `url` and the values of headers whose name sounds like a secret."""
-        found = {value for value in (*_in_url(httpx.URL(url)), *_in_headers(headers)) if len(value) >= SHORTEST}
-        return cls(tuple(sorted(found, key=len, reverse=True)))
+    def of(cls, url: str, headers: Mapping[str, str], proxy: str = "") -> Self:
+        """Find the user info in `url` and `proxy`, and the values of headers whose name sounds like a secret."""
+        return cls.from_values((*_in_url(httpx.URL(url)), *_in_url(httpx.URL(proxy)), *_in_headers(headers)))
+
+    @classmethod
+    def from_values(cls, values: Iterable[str]) -> Self:
+        """Of these, all that are long enough to be told from ordinary text."""
+        return cls(tuple(sorted({value for value in values if len(value) >= SHORTEST}, key=len, reverse=True)))
 
     def blot(self, text: str) -> str:
         """`text` with every secret replaced."""

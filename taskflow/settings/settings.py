@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from typing import Annotated, Any, Literal
@@ -20,6 +21,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(dur
 Delay = Annotated[float, Field(ge=0, le=30 * DAY_SECONDS, allow_inf_nan=False), BeforeValidator(duration)]
 LOG_LEVELS = {"trace": "debug", "notice": "info", "warn": "warning", "critical": "error", "fatal": "error"}
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, not even a slash
+PROXY = re.compile(r"https?://(?:[^\s/?#@]+@)?[^\s/?#@]+/?")
+SENDER = re.compile(r"[^\s<>@,;]+@[^\s<>@,;]+|[^<>@\x00-\x1f\x7f]*<[^\s<>@,;]+@[^\s<>@,;]+>")
+SIGNING_SECRET = re.compile(r"[\w.-]{1,100}=whsec_([A-Za-z0-9+/]+={0,2})", re.ASCII)
 REDACTED_NAMES = (
     "password",
     "passwd",
@@ -96,6 +100,27 @@ class Settings(BaseModel):
     """Keep cancelled and failed tasks for so long: 30 days."""
     retention_executions: Seconds = 30 * DAY_SECONDS
     """Keep the audit rows of attempts for so long: 30 days."""
+    # task types that come along
+    smtp_host: str = ""
+    """The server that takes mail for tasks of type `email`, a name or an address. Empty: none, and such tasks fail."""
+    smtp_port: int = Field(0, ge=0, le=65535)
+    """Its port; 0: 587, with `tls` 465, with `off` 25."""
+    smtp_tls: Literal["off", "starttls", "tls"] = "starttls"
+    """`tls`: encrypted from the first byte. Certificates are checked; `SSL_CERT_FILE` names authorities of your own."""
+    smtp_user: str = ""
+    """Log in as this user. Without encryption only to a loopback address."""
+    smtp_password: str = Field("", repr=False)
+    """The password for that."""
+    smtp_timeout: Duration = Field(30.0, gt=0, le=600)
+    """Longest wait for any one answer of the server."""
+    email_from: str = ""
+    """Sender of mails whose payload has no `from`, as `shop@example.com` or `Shop <shop@example.com>`."""
+    webhook_allow: Names = ()
+    """Networks that webhooks may reach although they are not public, as `10.1.0.0/16`; `*`: any address."""
+    webhook_proxy: str = Field("", repr=False)
+    """Webhooks go through this proxy, as `http://proxy:3128`, which then has to refuse private addresses."""
+    webhook_secrets: Names = Field((), repr=False)
+    """What webhooks can be signed with, as `shop=whsec_…`. A name given twice signs with both."""
     # web
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` is every one of the machine."""
@@ -138,21 +163,15 @@ class Settings(BaseModel):
     """Prepared statements; `false` where a pooler in between is not noticed."""
 
     @field_validator(
-        "queues",
-        "types",
-        "imports",
-        "sql_functions",
-        "allowed_hosts",
-        "cors_origins",
-        "trusted_proxies",
-        "redact",
+        *("queues", "types", "imports", "sql_functions", "allowed_hosts", "cors_origins", "trusted_proxies", "redact"),
+        *("webhook_allow", "webhook_secrets"),
         mode="before",
     )
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "smtp_tls", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return LOG_LEVELS.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
@@ -174,14 +193,57 @@ class Settings(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            try:
-                ipaddress.ip_network(name, strict=False)
-            except ValueError:
-                raise PydanticCustomError(
-                    "network", "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8"
-                ) from None
+        if all(map(_is_network, value)):
+            return value
+        raise PydanticCustomError("network", "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8")
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _networks_or_any(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if all(name == "*" or _is_network(name) for name in value):
+            return value
+        raise PydanticCustomError("network", "must be addresses or networks, such as 10.0.0.0/8 or ::1, or *")
+
+    @field_validator("webhook_proxy")
+    @classmethod
+    def _is_proxy(cls, value: str) -> str:
+        if not value or PROXY.fullmatch(value):
+            return value
+        raise PydanticCustomError("proxy", "must be a proxy, such as http://proxy:3128")
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _named_secrets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if all(map(_is_named_secret, value)):
+            return value
+        raise PydanticCustomError("secret", "must be names with secrets, as shop=whsec_… with 24 to 64 bytes in base64")
+
+    @field_validator("smtp_host")
+    @classmethod
+    def _host_alone(cls, value: str) -> str:
+        host = value.strip().removeprefix("[").removesuffix("]")
+        if re.fullmatch(r"[\w.-]*", host) or (":" in host and _is_network(host)):
+            return host
+        raise PydanticCustomError("host", "must be a name or an address alone; TASKFLOW_SMTP_PORT is for the port")
+
+    @field_validator("smtp_user", "smtp_password")
+    @classmethod
+    def _can_log_in(cls, value: str, info: ValidationInfo) -> str:
+        if not value.isascii():
+            raise PydanticCustomError("login", "must be ASCII: SMTP servers agree on nothing else")
+        host = info.data.get("smtp_host", "")
+        if value and info.data.get("smtp_tls") == "off" and host and not _is_loopback(host):
+            raise PydanticCustomError(
+                "login", "would travel unencrypted: set TASKFLOW_SMTP_TLS to starttls or tls, or log in nowhere"
+            )
         return value
+
+    @field_validator("email_from")
+    @classmethod
+    def _is_sender(cls, value: str) -> str:
+        if not value or SENDER.fullmatch(value):
+            return value
+        raise PydanticCustomError("sender", "must be one address, as shop@example.com or Shop <shop@example.com>")
 
     @field_validator("cors_origins")
     @classmethod
@@ -204,3 +266,23 @@ class Settings(BaseModel):
     @classmethod
     def _for_libpq(cls, value: str) -> str:
         return normalised(value)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_network(host) and ipaddress.ip_network(host, strict=False).is_loopback)
+
+
+def _is_named_secret(text: str) -> bool:
+    found = SIGNING_SECRET.fullmatch(text)
+    try:
+        return found is not None and 24 <= len(base64.b64decode(found[1], validate=True)) <= 64
+    except ValueError:
+        return False

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import pytest
 
 import taskflow.handlers
+from taskflow.handlers._settings import settings
 from taskflow.tasks.context import Context
 from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
+from tests.handlers.certificates import Authority
 
 
 class RecordingAttempt:
@@ -37,6 +39,19 @@ class RecordingAttempt:
 def make_context(attempt: RecordingAttempt, type: str, number: int = 1) -> Context:
     claimed = ClaimedTask(4711, number, type, "default", 1, datetime.now(UTC), {}, {}, 60.0, 0)
     return Context(claimed, attempt)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """The handlers read the settings once a process; a test has its own environment."""
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

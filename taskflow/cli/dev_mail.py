@@ -1,0 +1,76 @@
+"""`taskflow dev mail`: what the mailbox of `taskflow dev` has caught."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+from taskflow.cli.dev_mailbox import Arrived, Mailbox
+from taskflow.cli.terminal import echo_table
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+WIDEST = 60
+
+
+@click.command("mail")
+@click.argument("number", type=click.IntRange(1), required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON: the mail as one object, or all, one a line.")
+@click.option("--source", is_flag=True, help="The mail as it arrived, its envelope on top.")
+@click.option(
+    "--directory", type=click.Path(path_type=Path), help="Where taskflow dev keeps its data. [default: .taskflow]"
+)
+@click.pass_context
+def mail(context: click.Context, number: int | None, as_json: bool, source: bool, directory: Path | None) -> None:
+    """Show the mails that tasks have sent, the latest first, or the one of this NUMBER.
+
+    Nothing is sent on to anybody. The latest 200 are kept.
+    """
+    if source and number is None:
+        raise click.UsageError("--source shows one mail: name its NUMBER.")
+    outer: Path | None = context.parent.params.get("directory") if context.parent else None
+    mailbox = Mailbox.of(directory or outer or Path(".taskflow"))
+    if number is None:
+        _show_list(mailbox, as_json=as_json)
+    elif source:
+        click.echo(mailbox.source(number), nl=False)
+    else:
+        found = mailbox.mail(number)
+        click.echo(json.dumps(found.as_object(), indent=2, ensure_ascii=False) if as_json else _text(found))
+
+
+def _show_list(mailbox: Mailbox, *, as_json: bool) -> None:
+    if as_json:
+        for found in mailbox.mails():
+            click.echo(json.dumps(found.as_object(), ensure_ascii=False))
+        return
+    rows = [
+        [
+            found.number,
+            found.arrived_at,
+            *map(_short, (found.envelope_from, ", ".join(found.envelope_to), found.subject)),
+        ]
+        for found in mailbox.mails()
+    ]
+    if rows:
+        echo_table(["number", "arrived", "from", "to", "subject"], rows)
+    else:
+        click.echo("No mail has arrived yet.")
+
+
+def _text(found: Arrived) -> str:
+    """The mail to be read at a terminal, which must not obey what stands in it."""
+    lines = [f"{name}: {value}" for name, value in found.message.items() if not name.lower().startswith("content-")]
+    lines.append(f"(delivered to: {', '.join(found.envelope_to)})")
+    text = found.body("plain")
+    lines += ["", (text if text is not None else found.body("html") or "").replace("\r\n", "\n").rstrip("\n")]
+    for part in found.attachments():
+        lines.append(f"[attached: {part['filename']}, {part['content_type']}, {part['size_bytes']:,} bytes]")
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines))
+
+
+def _short(text: str) -> str:
+    plain = " ".join(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).split())
+    return plain if len(plain) <= WIDEST else f"{plain[: WIDEST - 1]}…"
