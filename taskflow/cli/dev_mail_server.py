@@ -72,20 +72,30 @@ def serving(mailbox: Mailbox) -> Iterator[int]:
         )
 
     loop = asyncio.new_event_loop()
-    with contextlib.closing(loop), socket.create_server((HOST, 0)) as listening:
-        server = loop.run_until_complete(_serve(loop, protocol, listening))
+    with socket.create_server((HOST, 0)) as listening:
+        server = loop.run_until_complete(_start(protocol, listening))
         thread = threading.Thread(target=loop.run_forever, name="mailbox", daemon=True)
         thread.start()
         try:
             yield int(listening.getsockname()[1])
         finally:
-            loop.call_soon_threadsafe(server.close)
-            loop.call_soon_threadsafe(loop.stop)
+            ending = asyncio.run_coroutine_threadsafe(_end(server), loop)
+            ending.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
             thread.join()
+            loop.close()
 
 
-async def _serve(loop: asyncio.AbstractEventLoop, protocol: Any, listening: socket.socket) -> asyncio.Server:
-    return await loop.create_server(protocol, sock=listening)
+async def _start(protocol: Any, listening: socket.socket) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_server(protocol, sock=listening)
+
+
+async def _end(server: asyncio.Server) -> None:
+    """Close the port and what is connected to it."""
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class _Taker:

@@ -48,7 +48,12 @@ class Arrived:
     def body(self, kind: str) -> str | None:
         """The text (`plain`) or the HTML (`html`), None if there is none."""
         part: Any = self.message.get_body((kind,))
-        return None if part is None else str(part.get_content())
+        if part is None:
+            return None
+        try:
+            return str(part.get_content())
+        except LookupError:  # a charset that nobody knows
+            return bytes(part.get_payload(decode=True)).decode(errors="replace")
 
     def attachments(self) -> list[dict[str, Any]]:
         """Name, media type and size of each file."""
@@ -92,7 +97,7 @@ class Mailbox:
         number = max(self._numbers(), default=0) + 1
         envelope = f"{FROM}: {sender}\r\n{TO}: {' '.join(recipients)}\r\n{AT}: {datetime.now(UTC).isoformat()}\r\n"
         half = self.directory / f"{number}.arriving"
-        half.write_bytes(envelope.encode() + content)
+        half.write_bytes(envelope.encode(errors="replace") + content)
         os.replace(half, self._file(number))  # so that nobody reads the half of one
         self._make_room()
         return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
 from typing import Any, NoReturn
 
 import pytest
@@ -15,6 +16,7 @@ from taskflow.tasks.context import Context
 from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
 from tests.handlers.certificates import Authority
+from tests.handlers.receiver import Receiver, start_receiver
 
 
 class RecordingAttempt:
@@ -52,6 +54,27 @@ def _own_settings() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Receiver]]:
+    monkeypatch.setenv("TASKFLOW_WEBHOOK_ALLOW", "127.0.0.0/8")
+    started: list[tuple[Receiver, ThreadingHTTPServer]] = []
+
+    def start() -> Receiver:
+        started.append(start_receiver())
+        return started[-1][0]
+
+    yield start
+    for receiver, server in started:
+        receiver.release.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def receiver(receivers: Callable[[], Receiver]) -> Receiver:
+    return receivers()
 
 
 @pytest.fixture

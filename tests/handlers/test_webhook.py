@@ -6,12 +6,10 @@ import base64
 import gzip
 import json
 import socket
-import threading
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -20,88 +18,10 @@ import pytest
 from taskflow.errors import DeadLetter, InvalidPayload, Retry, Signal
 from taskflow.handlers._http import Request, _redirected
 from taskflow.handlers.webhook import WebhookFailed
+from taskflow.tasks.registry import registry
 
 SECRET = "s3cr3t-t0ken"
 LIMIT = 64 * 1024
-
-
-@dataclass
-class Received:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Receiver:
-    """A server that answers each path as the test says, and remembers what it got."""
-
-    url: str
-    received: list[Received] = field(default_factory=list)
-    answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
-    release: threading.Event = field(default_factory=threading.Event)
-
-    def answer(self, path: str, status: int, body: bytes = b"", **headers: str) -> str:
-        """Let `path` answer so (`content_type` is the header content-type); returns its URL."""
-
-        def respond(request: BaseHTTPRequestHandler) -> None:
-            request.send_response(status)
-            for name, value in headers.items():
-                request.send_header(name.replace("_", "-"), value)
-            request.send_header("Content-Length", str(len(body)))
-            request.end_headers()
-            request.wfile.write(body)
-
-        return self.respond(path, respond)
-
-    def respond(self, path: str, respond: Callable[[BaseHTTPRequestHandler], None]) -> str:
-        self.answers[path] = respond
-        return self.url + path
-
-
-def start_receiver() -> tuple[Receiver, ThreadingHTTPServer]:
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.received.append(Received(self.command, self.path, headers, body))
-            try:
-                receiver.answers[self.path.partition("?")[0]](self)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # the handler hung up, as some tests want it to
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    return receiver, server
-
-
-@pytest.fixture
-def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Receiver]]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    started: list[tuple[Receiver, ThreadingHTTPServer]] = []
-
-    def start() -> Receiver:
-        started.append(start_receiver())
-        return started[-1][0]
-
-    yield start
-    for receiver, server in started:
-        receiver.release.set()
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def receiver(receivers: Callable[[], Receiver]) -> Receiver:
-    return receivers()
 
 
 # what is sent
@@ -226,6 +146,56 @@ def test_any_answer_becomes_text_that_can_be_stored(run, receiver, body, charset
     result.encode("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("data", "sent"),
+    [
+        (
+            {"name": "Jörg & Co", "count": 2, "price": 1.5, "new": True},
+            "name=J%C3%B6rg+%26+Co&count=2&price=1.5&new=true",
+        ),
+        ({"tag": ["a", "b", False], "none": []}, "tag=a&tag=b&tag=false"),
+        ({}, ""),
+    ],
+)
+def test_data_is_sent_as_a_form(run, receiver, data, sent) -> None:
+    run("webhook", {"url": receiver.answer("/hook", 200), "data": data})
+    (request,) = receiver.received
+    assert request.body.decode() == sent
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_http_is_the_same_type_by_another_name(run, receiver) -> None:
+    result = run("http", {"url": receiver.answer("/hook", 200, b"yes"), "method": "GET"})
+    assert (result["status"], result["body"]) == (200, "yes")
+    assert registry.get("http").payload_schema() == registry.get("webhook").payload_schema()
+    assert (registry.get("http").type, registry.get("webhook").type) == ("http", "webhook")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (204, 204),
+        (404, [200, 404]),
+        (404, "4xx"),
+        (500, ["2xx", "500-503"]),
+        (503, ["2XX", "500-503"]),
+        (302, [302]),
+    ],
+)
+def test_an_expected_status_is_a_success(run, receiver, status, expected) -> None:
+    location = {"location": "/elsewhere"} if status == 302 else {}
+    url = receiver.answer("/hook", status, b"", **location)
+    assert run("webhook", {"url": url, "expected_status": expected})["status"] == status
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(("status", "expected"), [(202, [200]), (200, "201-299"), (304, "2xx"), (300, None)])
+def test_an_answer_that_is_no_error_and_not_expected_is_left_to_the_policy(run, receiver, status, expected) -> None:
+    fields = {} if expected is None else {"expected_status": expected}
+    with pytest.raises(WebhookFailed, match=f"answered {status} .*not in expected_status"):
+        run("webhook", {"url": receiver.answer("/hook", status), **fields})
+
+
 # errors
 
 
@@ -257,6 +227,7 @@ def test_the_error_quotes_no_more_than_the_beginning_of_a_long_answer(run, recei
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.usefixtures("receivers")
 def test_a_refused_connection_is_left_to_the_policy(run) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port meanwhile
@@ -443,6 +414,7 @@ def test_only_sound_http_urls_are_accepted(run, url) -> None:
         {"Transfer-Encoding": "chunked"},
         {"Connection": "upgrade"},
         {"X-Taskflow-Task-Id": "1"},
+        {"Webhook-Signature": "v1,x"},
         {f"X-{number}": "1" for number in range(51)},
     ],
 )
@@ -464,6 +436,21 @@ def test_headers_cannot_smuggle_anything(run, headers) -> None:
         {"timeout": "5"},
         {"retries": 3},
         {"document": {}},
+        {"json": {}, "data": {}},
+        {"data": {}, "body": ""},
+        {"data": {"a": None}},
+        {"data": {"a": {}}},
+        {"data": []},
+        {"expected_status": []},
+        {"expected_status": 99},
+        {"expected_status": "6xx"},
+        {"expected_status": "2xx "},
+        {"expected_status": ["204-200"]},
+        {"expected_status": [True]},
+        {"expected_status": 200.0},
+        {"sign_with": ""},
+        {"sign_with": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+        {"sign_with": "a b"},
     ],
 )
 def test_fields_that_are_unknown_wrong_or_at_odds_are_refused(run, fields) -> None:
