@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -20,7 +21,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from taskflow.cli.main import main
 from tests.forked import UNMEASURED
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +182,16 @@ def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev]) -> None:
         row = connection.execute("SELECT id FROM taskflow.enqueue('echo', '{}')").fetchone()
     assert row is not None
     wait_until(lambda: task(dev, row[0])["state"] == "completed")
+
+    # Mail of tasks is caught and shown, and webhooks reach this machine.
+    mail = create(dev, type="email", payload={"to": "a@example.com", "subject": "Hello", "body": "It works."})
+    call = create(dev, type="http", payload={"url": f"{dev.url}/live", "method": "GET"})
+    wait_until(lambda: {task(dev, one)["state"] for one in (mail, call)} == {"completed"})
+    assert re.search(r"mail +is caught on 127\.0\.0\.1:\d+: taskflow dev mail shows it\n", dev.output)
+    shown = CliRunner().invoke(main, ["dev", "mail", "1", "--json", "--directory", str(dev.cwd / ".taskflow")])
+    caught = json.loads(shown.output)
+    assert (caught["subject"], caught["text"].strip()) == ("Hello", "It works.")
+    assert ["Message-ID", task(dev, mail)["result"]["message_id"]] in caught["headers"]
 
     # A second one says where the first runs, and leaves it alone.
     second = start(measured=True)
