@@ -85,6 +85,10 @@ SECTIONS = {
         "See [metrics](operations.md#metrics) for the port, [signals](operations.md#signals) for its end.",
     ),
     "retention_completed": ("Leader", "See [retention](operations.md#retention)."),
+    "smtp_host": (
+        "Task types",
+        "For the workers that run [email](handlers.md#email) and [webhook](handlers.md#webhook).",
+    ),
     "host": (
         "Server",
         "See [security](security.md), [events](events.md) and [poolers](operations.md#poolers).",

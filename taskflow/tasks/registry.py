@@ -16,8 +16,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+COMING_ALONG = "taskflow.handlers."
+
+
 class Registry:
-    """Handlers by type. A type has one handler; declaring the same function again (a reload) replaces it."""
+    """Handlers by type. A type has one handler; declaring the same function again (a reload) replaces it.
+
+    A handler of somebody's own takes the place of one that comes along, whichever is declared first: `email` is what
+    many call theirs.
+    """
 
     def __init__(self) -> None:
         self._handlers: dict[str, AnyHandler] = {}
@@ -25,12 +32,13 @@ class Registry:
     def add(self, handler: AnyHandler) -> None:
         """Register a handler. Raises `RegistrationError` if another function has its type already."""
         rival = self._handlers.get(handler.type)
-        if rival is not None and describe(rival.function) != describe(handler.function):
+        if rival is None or describe(rival.function) == describe(handler.function) or _comes_along(rival):
+            self._handlers[handler.type] = handler
+        elif not _comes_along(handler):
             raise RegistrationError(
                 f"two handlers for the type {handler.type!r}: {describe(rival.function)} and "
                 f"{describe(handler.function)}. Give one of them another name: @task('...')"
             )
-        self._handlers[handler.type] = handler
 
     def get(self, type: str) -> AnyHandler | None:
         """The handler of a type, None if there is none."""
@@ -45,6 +53,10 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._handlers)
+
+
+def _comes_along(handler: AnyHandler) -> bool:
+    return describe(handler.function).startswith(COMING_ALONG)
 
 
 registry = Registry()

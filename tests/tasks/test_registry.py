@@ -133,3 +133,24 @@ def test_a_handler_says_what_it_is(types):
     assert "'mail'" in repr(send)
     assert send.__doc__ == "Send a mail."
     assert send.__name__ == "send"
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_a_handler_of_somebodys_own_takes_the_place_of_one_that_comes_along(types, first):
+    def theirs(payload):
+        return payload
+
+    def ours(payload):
+        return payload
+
+    ours.__module__ = "taskflow.handlers.email"
+    handlers = {"theirs": Handler("email", theirs), "ours": Handler("email", ours)}
+    types.add(handlers.pop(first))
+    types.add(*handlers.values())
+    assert types.get("email").function is theirs
+
+    def rival(payload):
+        return payload
+
+    with pytest.raises(RegistrationError, match="two handlers for the type 'email'"):
+        types.add(Handler("email", rival))
