@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from taskflow.leader.endings import Endings
 from taskflow.leader.statistics import Statistics
+from taskflow.tasks.durations import DURATION_BOUNDS, percentile
 from taskflow.web.reporting import figures
 from tests.web.conftest import Engine
 from tests.web.limited import limited_to
@@ -222,7 +223,7 @@ def test_counting_that_takes_long_serves_all_for_a_while(
 
 
 def test_the_bounds_of_durations_are_those_of_the_database(connection: Connection) -> None:
-    assert connection.execute("SELECT taskflow.duration_bounds()").fetchone() == (list(figures.DURATION_BOUNDS),)
+    assert connection.execute("SELECT taskflow.duration_bounds()").fetchone() == (list(DURATION_BOUNDS),)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +231,12 @@ def test_the_bounds_of_durations_are_those_of_the_database(connection: Connectio
     [([10] + [0] * 22, 0.5, 0.0005), ([0] * 22 + [4], 0.99, 10000.0), ([5, 5] + [0] * 21, 0.75, 0.0015)],
 )
 def test_a_percentile_lies_within_its_bucket(buckets: list[int], fraction: float, expected: float) -> None:
-    assert figures.percentile(buckets, fraction) == pytest.approx(expected)
+    assert percentile(buckets, fraction) == pytest.approx(expected)
 
 
 def test_a_percentile_of_nothing_is_none() -> None:
-    assert figures.percentile([0] * 23, 0.5) is None
-    assert figures.percentile([], 0.5) is None
+    assert percentile([0] * 23, 0.5) is None
+    assert percentile([], 0.5) is None
 
 
 @pytest.mark.parametrize("statement", ["live_counts()", "ended_counts()", "live_counts('{default}')"])

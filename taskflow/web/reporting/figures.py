@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import text
 
+from taskflow.tasks.durations import BUCKETS
 from taskflow.web.database import Database
 from taskflow.web.reporting.fresh import Fresh
 
@@ -21,12 +22,6 @@ LONGEST_SECONDS = 10.0
 RATES_SECONDS = 1.0  # the leader counts about every ten seconds
 THROUGHPUT_MINUTES = 5
 RATES_MINUTES = 60
-# Those of taskflow.duration_bounds().
-DURATION_BOUNDS = (
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0,
-    2000.0, 5000.0, 10000.0,
-)  # fmt: skip
-BUCKETS = range(1, len(DURATION_BOUNDS) + 2)
 
 SELECT_LIVE = text("""
 SELECT queue, priority, state, count, extract(epoch FROM now() - due_since)::float8 FROM taskflow.live_counts()
@@ -129,18 +124,3 @@ class _Counted(Generic[Value]):
         took = time.monotonic() - started
         self._keep = 0.0 if took < QUICK_SECONDS else min(REST * took, LONGEST_SECONDS)
         return value
-
-
-def percentile(buckets: list[int], fraction: float) -> float | None:
-    """The duration in seconds below which this fraction lies, by the counts of the buckets; None if there are none.
-    Within its bucket (1, 2, 5 a decade) it is taken to lie where an even spread would have it."""
-    rest = fraction * sum(buckets)
-    if not rest:
-        return None
-    bounds = (0.0, *DURATION_BOUNDS, DURATION_BOUNDS[-1])
-    for place, count in enumerate(buckets):
-        if rest <= count:
-            low, high = bounds[place], bounds[place + 1]
-            return round(low + (high - low) * rest / count, 6)
-        rest -= count
-    raise AssertionError("unreachable")

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from taskflow.tasks.durations import percentile
 from taskflow.web.access.auth import principal
 from taskflow.web.http.encoding import utc
-from taskflow.web.reporting.figures import THROUGHPUT_MINUTES, Ended, Live, Rate, percentile
+from taskflow.web.reporting.figures import THROUGHPUT_MINUTES, Ended, Live, Rate
 from taskflow.web.services import services
 from taskflow.web.tasks.representation import PRIORITY_NAMES
 
