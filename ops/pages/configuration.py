@@ -84,6 +84,7 @@ SECTIONS = {
         "Worker",
         "See [metrics](operations.md#metrics) for the port, [signals](operations.md#signals) for its end.",
     ),
+    "files_root": ("Task types", "See [task types](handlers.md)."),
     "retention_completed": ("Leader", "See [retention](operations.md#retention)."),
     "smtp_host": (
         "Task types",

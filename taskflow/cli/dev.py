@@ -66,7 +66,8 @@ def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...
         database_of = named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh)
         with database_of as database, outgoing(settings, place.path, fresh=fresh) as smtp:
             migrate(database.url)
-            with Processes(_environment(settings, database, chosen, imports) | smtp.environment) as processes:
+            files = _files(settings, place.path)
+            with Processes(_environment(settings, database, chosen, imports, files) | smtp.environment) as processes:
                 processes.start(PROGRAMS)
                 processes.await_ready(f"http://{HOST}:{chosen}/ready")
                 click.echo(_welcome(f"http://{HOST}:{chosen}", database, smtp.shown))
@@ -88,7 +89,18 @@ def _stopped_by_signals() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _environment(settings: Settings, database: Database, port: int, imports: tuple[str, ...]) -> dict[str, str]:
+def _files(settings: Settings, directory: Path) -> str:
+    """The directory for files of handlers, made if it is ours."""
+    if settings.files_root:
+        return settings.files_root
+    files = directory / "files"
+    files.mkdir(exist_ok=True)
+    return str(files)
+
+
+def _environment(
+    settings: Settings, database: Database, port: int, imports: tuple[str, ...], files: str
+) -> dict[str, str]:
     return {
         **os.environ,
         "DATABASE_URL": database.url,
@@ -98,6 +110,8 @@ def _environment(settings: Settings, database: Database, port: int, imports: tup
         "TASKFLOW_HOST": HOST,
         "TASKFLOW_AUTH": "off",
         "TASKFLOW_IMPORTS": ",".join((*settings.imports, *imports)),
+        "TASKFLOW_FILES_ROOT": files,
+        "TASKFLOW_EXPORT_QUERIES": os.environ.get("TASKFLOW_EXPORT_QUERIES") or "true",
         "TASKFLOW_DRAIN_TIMEOUT": str(min(settings.drain_timeout, DRAIN_SECONDS)),
         "TASKFLOW_WEBHOOK_ALLOW": ",".join(settings.webhook_allow or LOOPBACK),
     }

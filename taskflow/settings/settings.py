@@ -121,6 +121,18 @@ class Settings(BaseModel):
     """Webhooks go through this proxy, as `http://proxy:3128`, which then has to refuse private addresses."""
     webhook_secrets: Names = Field((), repr=False)
     """What webhooks can be signed with, as `shop=whsec_…`. A name given twice signs with both."""
+    files_root: str = ""
+    """Directory that `data_export`, `image_resize` and `report` read and write files below; empty: none."""
+    exports: str = ""
+    """Directory of the exports that payloads may name: `<name>.sql`, a SELECT each."""
+    export_queries: bool = False
+    """Payloads of `data_export` may bring a SELECT of their own: whoever creates tasks may then read the database."""
+    export_database_url: str = Field("", repr=False)
+    """The database to export from: a replica, a login that may read little. Empty: `DATABASE_URL`."""
+    export_role: str = ""
+    """Role that exports take (`SET LOCAL ROLE`)."""
+    image_max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
+    """Largest image that `image_resize` takes, in pixels; one takes about 8 bytes of memory each."""
     # web
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` is every one of the machine."""
@@ -262,7 +274,7 @@ class Settings(BaseModel):
             raise PydanticCustomError("port", "each of several processes has a port above it, up to 65535")
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "export_database_url")
     @classmethod
     def _for_libpq(cls, value: str) -> str:
         return normalised(value)
