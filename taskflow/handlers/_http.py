@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache
 from ssl import SSLContext
+from typing import TypeVar
 
 import httpx
 
@@ -23,6 +24,8 @@ HEADER_LIMIT_CHARACTERS = 1024
 KEPT_HEADERS = ("content-type", "content-length", "date", "etag", "retry-after", "server", "x-request-id")
 # The charsets that decode fast and to storable text; Python knows others ("punycode", "utf-7") that do not.
 CHARSETS = frozenset({"ascii", "utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"})
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,24 @@ async def exchange(request: Request, rule: NetworkRule, proxy: str, is_wanted: C
     There is no time limit in here; the caller sets one for the whole. (httpx's are per read: a receiver that sends a
     byte now and then would never meet them.)
     """
+    return await exchange_as(request, rule, proxy, _read, is_wanted)
+
+
+async def exchange_as(
+    request: Request,
+    rule: NetworkRule,
+    proxy: str,
+    read: Callable[[httpx.Response], Awaitable[Result]],
+    is_wanted: Callable[[int], bool] = lambda _: False,
+) -> Result:
+    """`exchange`, with the last answer as `read` makes it of the response, whose body is still to come."""
     # A client an exchange: nothing of one receiver's, no cookie and no connection, is ever used for another.
     async with httpx.AsyncClient(transport=_transport(rule, proxy), timeout=UNLIMITED) as client:
         for _ in range(1 + MAX_REDIRECTS):
             response = await client.send(request.built_by(client), stream=True)
             async with aclosing(response):
                 if not response.has_redirect_location or is_wanted(response.status_code):
-                    return await _read(response)
+                    return await read(response)
                 request = _redirected(request, response)
     raise httpx.TooManyRedirects(f"it redirects more than {MAX_REDIRECTS} times")
 
