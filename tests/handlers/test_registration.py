@@ -11,11 +11,13 @@ import taskflow.handlers
 from taskflow.tasks.registry import registry
 
 FILES = [path.stem for path in Path(taskflow.handlers.__file__).parent.glob("*.py") if not path.stem.startswith("_")]
-WITH_A_FIXED_SHAPE = ["email", "fail", "http", "math", "sleep", "sql", "webhook"]
+WITH_A_FIXED_SHAPE = [
+    *("compute", "data_export", "email", "fail", "http", "image_resize", "math", "report", "sleep", "sql", "webhook"),
+]
 
 
 def test_every_file_is_a_type_of_its_name() -> None:
-    assert set(FILES) == {"demo", "echo", "email", "fail", "http", "math", "sleep", "sql", "webhook"}
+    assert set(FILES) == {"demo", "echo", *WITH_A_FIXED_SHAPE}
     assert set(FILES) <= set(registry.types())
 
 
