@@ -29,6 +29,7 @@ from taskflow.bench import (
 )
 from taskflow.bench.report import Report
 from taskflow.bench.server import Server, open_server
+from taskflow.cli.bench_load import load_command
 
 Benchmark = Callable[..., Report]
 
@@ -87,6 +88,9 @@ def command() -> None:
     """Measure taskflow on this machine: ratios to a baseline that is measured in turn, in the same run."""
     # An interrupted run ends its workers and its server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+command.add_command(load_command)
 
 
 @command.command("drain")
