@@ -64,8 +64,8 @@ class Report:
         }
 
     def as_table(self) -> str:
-        """A text table for people, one line a figure."""
-        rows = [("figure", "baseline", "product", "measured in", "value", "goal", "met")]
+        """A text table for people, one line a figure; a column in which no figure has anything is left out."""
+        rows: list[tuple[str, ...]] = [("figure", "baseline", "product", "measured in", "value", "goal", "met")]
         for figure in self.figures:
             rows.append(
                 (
@@ -78,17 +78,19 @@ class Report:
                     {True: "yes", False: "NO", None: ""}[figure.met],
                 )
             )
+        rows = list(zip(*(column for column in zip(*rows, strict=True) if any(column[1:])), strict=True))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        details = ", ".join(f"{name} {value}" for name, value in {**self.parameters, **self.environment}.items())
+        told = {**self.parameters, **self.environment}.items()
+        details = ", ".join(f"{name} {value}" for name, value in told if value is not None)
         return "\n".join([f"{self.benchmark} ({details})", *lines])
 
 
 def _number(value: float | None) -> str:
-    """Three or four digits that matter, with thousands separated."""
+    """Three or four digits that matter, with thousands separated; a count as it is."""
     if value is None:
         return ""
-    if abs(value) >= 1000:
+    if abs(value) >= 1000 or isinstance(value, int):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

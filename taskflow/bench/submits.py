@@ -22,6 +22,7 @@ PER_PAGE = 200
 """How many tasks are asked about in one request: the most that a list has."""
 PAUSE_SECONDS = 0.2
 """Between two looks at tasks that have not ended."""
+JOIN_SECONDS = 0.2
 LOST_PAUSE_SECONDS = 0.1
 """After a request without an answer: where nobody listens, failing costs nothing, and all would fail at once."""
 
@@ -73,7 +74,8 @@ def submit(order: Order, stopped: threading.Event) -> Submits:
     for client in clients:
         client.start()
     for client in clients:
-        client.join()
+        while client.is_alive():  # a signal that another thread has got is handled between two waits
+            client.join(JOIN_SECONDS)
     seen.took = max(time.monotonic() - began, 1e-9)
     seen.cpu = (time.process_time() - cpu) / seen.took
     return seen

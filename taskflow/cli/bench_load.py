@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -23,6 +24,8 @@ from taskflow.errors import TaskflowError
 
 START_SECONDS = 30.0
 STRESS_RATE = 50.0
+ONCE_SECONDS = 1.0
+"""What sends a signal may send it to the process and to its group: that is one Ctrl-C, not two."""
 INTERRUPTED = 130
 
 
@@ -134,12 +137,15 @@ def _is_ready(target: Target, type_: str, queue: str) -> bool:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second SIGINT interrupts as usual."""
-    stopped = threading.Event()
+    """An event that SIGINT and SIGTERM set; another SIGINT a second later interrupts as usual."""
+    stopped, first = threading.Event(), float("inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if number == signal.SIGINT and time.monotonic() > first + ONCE_SECONDS:
+            raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         stopped.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
