@@ -82,7 +82,7 @@ SECTIONS = {
     "database_url": ("Everywhere", ""),
     "queues": (
         "Worker",
-        "See [metrics](operations.md#metrics) for the port, [signals](operations.md#signals) for its end.",
+        "See [metrics](observability.md#metrics) for the port, [signals](operations.md#signals) for its end.",
     ),
     "files_root": ("Task types", "See [task types](handlers.md)."),
     "retention_completed": ("Leader", "See [retention](operations.md#retention)."),

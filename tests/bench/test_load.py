@@ -1,4 +1,4 @@
-"""`taskflow bench load` against a real deployment, small: its figures are those of what happened, and it always ends."""
+"""`taskflow bench load` against a real deployment: its figures are those of what happened, and it always ends."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_every_figure_is_documented_and_what_is_documented_is_there(
 ) -> None:
     connection.execute("SELECT taskflow.enqueue('echo', '{}')")
     client.get("/live")
-    section = (ROOT / "docs" / "operations.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "observability.md").read_text().partition("## Metrics")[2].partition("\n### ")[0]
     of_servers, of_workers = section.split("**From every worker")
 
     served = names_of(text_string_to_metric_families(client.get("/metrics").text))
