@@ -37,15 +37,16 @@ class QuietHandler(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def deployment(dsn: str, *, worker: bool = True, **settings: Any) -> Iterator[Deployment]:
-    """Serve until the block ends; `settings` are those of the server. Somebody has the leader's lease."""
+def deployment(dsn: str, *, worker: bool = True, types: tuple[str, ...] = (), **settings: Any) -> Iterator[Deployment]:
+    """Serve until the block ends; `settings` are those of the server, `types` what the worker runs (nothing: all).
+    Somebody has the leader's lease."""
     app = create_app(load(**{"database_url": dsn, "auth": "on", "admin_key": KEY, **settings}))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SELECT taskflow.acquire_lease('leader', 'the tests', 600)")
     try:
-        with running_worker(dsn) if worker else contextlib.nullcontext():
+        with running_worker(dsn, types) if worker else contextlib.nullcontext():
             yield Deployment(f"http://127.0.0.1:{server.server_port}", KEY, dsn)
     finally:
         server.shutdown()
@@ -56,9 +57,10 @@ def deployment(dsn: str, *, worker: bool = True, **settings: Any) -> Iterator[De
 
 
 @contextlib.contextmanager
-def running_worker(dsn: str) -> Iterator[None]:
+def running_worker(dsn: str, types: tuple[str, ...]) -> Iterator[None]:
     """A worker with the built-in types and four slots, which waits for nothing at its end."""
-    worker = Worker(load(database_url=dsn, concurrency=4, heartbeat_interval=0.2, drain_timeout=0.1), registry)
+    settings = load(database_url=dsn, concurrency=4, heartbeat_interval=0.2, drain_timeout=0.1, types=types)
+    worker = Worker(settings, registry)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     with psycopg.connect(dsn, autocommit=True) as connection:

@@ -31,6 +31,8 @@ A running server has the same at `/openapi.json`, and at `/docs` as a page on wh
 SERVER = "http://127.0.0.1:8080"
 WIDTH = 118
 # What an address is shown with: name of the argument → value.
+# What is refused without a query.
+NEEDED_QUERIES = {("DELETE", "/api/v1/dlq"): "q=type:email"}
 ARGUMENTS = {
     "task_id": "42",
     "worker_id": "7",
@@ -99,7 +101,10 @@ def _example(endpoint: Endpoint, found: Object) -> Iterator[str]:
     address = endpoint.path
     for name, _ in endpoint.arguments:
         address = address.replace(f"{{{name}}}", ARGUMENTS.get(name, "1"))
-    words = ["curl -s"] + ([f"-X {endpoint.method}"] if endpoint.method != "GET" else []) + [f"{SERVER}{address}"]
+    target = f"{SERVER}{address}"
+    if query := NEEDED_QUERIES.get((endpoint.method, endpoint.path)):
+        target = f"'{target}?{query}'"
+    words = ["curl -s"] + ([f"-X {endpoint.method}"] if endpoint.method != "GET" else []) + [target]
     command = " ".join(words)
     if "requestBody" in found:
         body = found["requestBody"]["content"]["application/json"]
