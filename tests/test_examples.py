@@ -146,7 +146,8 @@ class Reader:
 
     def __init__(self, directory: Path, dsn: str) -> None:
         self.directory = directory
-        path = f"{Path(sys.executable).parent}:{Path(debian_program('psql', 'postgresql-client')).parent}:{os.environ['PATH']}"
+        psql = debian_program("psql", "postgresql-client")
+        path = f"{Path(sys.executable).parent}:{Path(psql).parent}:{os.environ['PATH']}"
         self.environment = {"PATH": path, "DATABASE_URL": dsn, "PYTHONPATH": f"{ROOT}:{directory}"}
 
     def types(self, script: str) -> str:
