@@ -24,7 +24,7 @@ SQL = "".join(path.read_text() for path in sorted(ROOT.glob("sql/**/*.sql")))
 PYTHON = "".join(path.read_text() for path in sorted(ROOT.glob("taskflow/**/*.py")))
 OPERATIONS, CONTRACT = ROOT / "docs" / "operations.md", ROOT / "docs" / "sql.md"
 CONFIGURATION, OBSERVABILITY = ROOT / "docs" / "configuration.md", ROOT / "docs" / "observability.md"
-FOR_THE_TESTS = {"TASKFLOW_TEST_PG_BIN", "TASKFLOW_TEST_WAKE_UPS"}
+FOR_THE_TESTS = {"TASKFLOW_TEST_DATABASE_URL", "TASKFLOW_TEST_PG_BIN", "TASKFLOW_TEST_WAKE_UPS"}
 
 on_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "worker": {PUBLIC, "leader", "client", "schedules", "store", "tasks", "processes", *LEAVES},
     "web": {PUBLIC, "client", "schema", "schedules", "store", "tasks", *LEAVES},
     "bench": {PUBLIC, "client", "cluster", "processes", "store", "tasks", "web", "worker", *LEAVES},
+    "testing": {PUBLIC, "client", "cluster", "store", "tasks", "worker", *LEAVES},
     "cli": {
         PUBLIC,
         "bench",

@@ -41,9 +41,10 @@ class AsyncClient:
     opens. `max_payload_bytes` (None: TASKFLOW_MAX_PAYLOAD_BYTES, 256 KiB) is the longest payload it accepts, as JSON.
     `prepare_threshold=None` switches prepared statements off, as a pooler in transaction mode may need.
 
-    Wherever a `connection` is taken it may be a psycopg connection or a SQLAlchemy connection or session: the work is
-    then done in the caller's transaction, and commits or vanishes with it. Errors of the database are raised as
-    `TaskflowError`s. Use it as a context manager, or call `close()`. It may be shared by everything in one process.
+    Wherever a `connection` is taken it may be a psycopg connection, a SQLAlchemy connection or session, or Django's,
+    where it is synchronous: the work is then done in the caller's transaction, and commits or vanishes with it. Errors
+    of the database are raised as `TaskflowError`s. Use it as a context manager, or call `close()`. It may be shared by
+    everything in one process.
     """
 
     def __init__(

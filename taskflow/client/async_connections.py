@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from taskflow.client.foreign import (
+    below_async_django,
     below_async_sqlalchemy,
     bound,
     is_async_sqlalchemy,
@@ -31,16 +32,17 @@ POOL_TIMEOUT_SECONDS = 10.0
 
 async def execute(connection: AnyAsyncConnection, operation: Operation[Answer]) -> Answer:
     """Run a statement on a connection, in whatever transaction it is in; never commits."""
-    if isinstance(connection, psycopg.AsyncConnection):
+    own = below_async_django(connection)
+    if isinstance(own, psycopg.AsyncConnection):
         # A cursor of our own: the connection's factories make what its owner likes.
-        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+        cursor = psycopg.AsyncCursor(own, row_factory=tuple_row)
         with errors_translated():
             await cursor.execute(operation.sql, operation.parameters)
             rows = await cursor.fetchall()
         return operation.decode(rows)
-    if is_async_sqlalchemy(connection):
+    if is_async_sqlalchemy(own):
         with sqlalchemy_errors_translated():
-            result = await connection.execute(*bound(operation))
+            result = await own.execute(*bound(operation))
             found = [tuple(row) for row in result.all()]
         return operation.decode(found)
     raise refuse(connection)
@@ -48,6 +50,7 @@ async def execute(connection: AnyAsyncConnection, operation: Operation[Answer]) 
 
 async def execute_together(connection: AnyAsyncConnection, operations: list[Operation[Answer]]) -> list[Answer]:
     """Run statements, all or none: in the transaction that is open, else in one of their own (autocommit)."""
+    connection = below_async_django(connection)
     async with together(connection, len(operations)):
         return [await execute(connection, operation) for operation in operations]
 
@@ -80,7 +83,8 @@ async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, I
 
 
 async def driver_connection(connection: AnyAsyncConnection) -> psycopg.AsyncConnection[Any]:
-    """The psycopg connection itself, or the one below SQLAlchemy's."""
+    """The psycopg connection itself, or the one below SQLAlchemy's or Django's."""
+    connection = below_async_django(connection)
     if isinstance(connection, psycopg.AsyncConnection):
         return connection
     if not is_async_sqlalchemy(connection):

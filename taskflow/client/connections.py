@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from taskflow.client.foreign import (
+    below_django,
     below_sqlalchemy,
     bound,
     is_sqlalchemy,
@@ -32,16 +33,17 @@ POOL_TIMEOUT_SECONDS = 10.0
 
 def execute(connection: AnyConnection, operation: Operation[Answer]) -> Answer:
     """Run a statement on a connection, in whatever transaction it is in; never commits."""
-    if isinstance(connection, psycopg.Connection):
+    own = below_django(connection)
+    if isinstance(own, psycopg.Connection):
         # A cursor of our own: the connection's factories make what its owner likes.
-        cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+        cursor = psycopg.Cursor(own, row_factory=tuple_row)
         with errors_translated():
             cursor.execute(operation.sql, operation.parameters)
             rows = cursor.fetchall()
         return operation.decode(rows)
-    if is_sqlalchemy(connection):
+    if is_sqlalchemy(own):
         with sqlalchemy_errors_translated():
-            result = connection.execute(*bound(operation))
+            result = own.execute(*bound(operation))
             found = [tuple(row) for row in result.all()]
         return operation.decode(found)
     raise refuse(connection)
@@ -49,6 +51,7 @@ def execute(connection: AnyConnection, operation: Operation[Answer]) -> Answer:
 
 def execute_together(connection: AnyConnection, operations: list[Operation[Answer]]) -> list[Answer]:
     """Run statements, all or none: in the transaction that is open, else in one of their own (autocommit)."""
+    connection = below_django(connection)
     with together(connection, len(operations)):
         return [execute(connection, operation) for operation in operations]
 
@@ -80,7 +83,8 @@ def copy(connection: AnyConnection, statements: Iterable[tuple[str, Iterable[tup
 
 
 def driver_connection(connection: AnyConnection) -> psycopg.Connection[Any]:
-    """The psycopg connection itself, or the one below SQLAlchemy's."""
+    """The psycopg connection itself, or the one below SQLAlchemy's or Django's."""
+    connection = below_django(connection)
     if isinstance(connection, psycopg.Connection):
         return connection
     if not is_sqlalchemy(connection):

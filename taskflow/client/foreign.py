@@ -1,7 +1,7 @@
 """Connections that the caller brings: which kinds there are, and SQLAlchemy's way to run a statement.
 
 SQLAlchemy is asked about only if the program has imported it, and its own API runs the statement, so that any of its
-drivers will do and its transaction knows of the work.
+drivers will do and its transaction knows of the work. Below a connection of Django lies one of psycopg, which is used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import psycopg
 
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, scoped_session
 
-    AnyConnection = psycopg.Connection[Any] | SqlalchemyConnection | Session | scoped_session[Any]
+    class DjangoConnection(Protocol):
+        """`django.db.connection`, or one of `django.db.connections`."""
+
+        vendor: str
+
+        def ensure_connection(self) -> None: ...
+
+    AnyConnection = psycopg.Connection[Any] | SqlalchemyConnection | Session | scoped_session[Any] | DjangoConnection
     AnyAsyncConnection = (
         psycopg.AsyncConnection[Any] | SqlalchemyAsyncConnection | AsyncSession | async_scoped_session[Any]
     )
@@ -37,6 +44,30 @@ _KINDS = (("sqlalchemy.engine", "Connection"), ("sqlalchemy.orm", "Session"), ("
 _ASYNC_KINDS = tuple(
     ("sqlalchemy.ext.asyncio", name) for name in ("AsyncConnection", "AsyncSession", "async_scoped_session")
 )
+_DJANGO_KINDS = (
+    ("django.utils.connection", "ConnectionProxy"),
+    ("django.db.backends.base.base", "BaseDatabaseWrapper"),
+)
+
+
+def below_django(connection: Any) -> Any:
+    """The psycopg connection below one of Django, which it opens if need be; any other connection as it is.
+
+    Raises `TypeError` if it is not PostgreSQL's, or psycopg 2 lies below it.
+    """
+    if not _is_one_of(connection, _DJANGO_KINDS):
+        return connection
+    if connection.vendor != "postgresql":
+        raise TypeError(f"the connection of Django is to {connection.vendor}, and tasks are stored in PostgreSQL")
+    connection.ensure_connection()
+    return _psycopg(connection.connection, psycopg.Connection, "a connection of Django", "psycopg[binary]")
+
+
+def below_async_django(connection: Any) -> Any:
+    """Django's connections are synchronous; any other as it is."""
+    if _is_one_of(connection, _DJANGO_KINDS):
+        raise TypeError("connections of Django are synchronous: use Client, or `handler.enqueue(...)` in sync_to_async")
+    return connection
 
 
 def is_sqlalchemy(connection: object) -> bool:
@@ -61,7 +92,7 @@ def refuse(connection: object) -> TypeError:
     if isinstance(connection, psycopg.Connection) or is_sqlalchemy(connection):
         return TypeError(f"{connection!r} is synchronous: use Client, or `handler.enqueue(...)`")
     return TypeError(
-        f"connection must be a psycopg connection or a SQLAlchemy Connection or Session, not {connection!r}"
+        f"connection must be a psycopg connection, a SQLAlchemy Connection or Session, or Django's, not {connection!r}"
     )
 
 
@@ -109,19 +140,19 @@ class _OtherDriversError:
 def below_sqlalchemy(connection: Any) -> psycopg.Connection[Any]:
     """The driver's connection below SQLAlchemy's, for COPY. Raises `TypeError` if it is not psycopg's."""
     holder = connection.connection() if callable(connection.connection) else connection  # a session, or a connection
-    return _psycopg(holder.connection.driver_connection, psycopg.Connection)
+    return _psycopg(holder.connection.driver_connection, psycopg.Connection, *_COPY)
 
 
 async def below_async_sqlalchemy(connection: Any) -> psycopg.AsyncConnection[Any]:
     """The same for asyncio."""
     holder = connection if hasattr(connection, "get_raw_connection") else await connection.connection()
-    return _psycopg((await holder.get_raw_connection()).driver_connection, psycopg.AsyncConnection)
+    return _psycopg((await holder.get_raw_connection()).driver_connection, psycopg.AsyncConnection, *_COPY)
 
 
-def _psycopg(driver_connection: object, kind: type[PsycopgConnection]) -> PsycopgConnection:
+_COPY = ("COPY below SQLAlchemy", "postgresql+psycopg://; enqueue_many works with any driver")
+
+
+def _psycopg(driver_connection: object, kind: type[PsycopgConnection], what: str, how: str) -> PsycopgConnection:
     if not isinstance(driver_connection, kind):
-        raise TypeError(
-            "COPY needs psycopg 3 (postgresql+psycopg://) below SQLAlchemy, not "
-            f"{type(driver_connection).__module__}; enqueue_many works with any driver"
-        )
+        raise TypeError(f"{what} needs psycopg 3 ({how}), not {type(driver_connection).__module__}")
     return driver_connection

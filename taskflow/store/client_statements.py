@@ -42,10 +42,11 @@ _ENQUEUE = (
     "CAST(%s AS integer), CAST(%s AS timestamptz), CAST(%s AS text), CAST(%s AS jsonb))"
 )
 _ENQUEUE_MANY = "SELECT index, id, created, state FROM taskflow.enqueue_many(CAST(%s AS jsonb))"
-_GET = """SELECT id, type, queue, payload::text, priority, state, attempt, failures, max_attempts, timeout, progress,
+_TASK = """id, type, queue, payload::text, priority, state, attempt, failures, max_attempts, timeout, progress,
     progress_message, result::text, error, metadata::text, tags, unique_key, concurrency_key, worker_id, created_at,
-    created_by, updated_at, run_at, started_at, finished_at, cancel_requested, schedule_id, version
-FROM taskflow.read_task(CAST(%s AS bigint))"""
+    created_by, updated_at, run_at, started_at, finished_at, cancel_requested, schedule_id, version"""
+_GET = f"SELECT {_TASK} FROM taskflow.read_task(CAST(%s AS bigint))"
+_LATEST = f"SELECT {_TASK} FROM taskflow.task_list ORDER BY id DESC LIMIT %s"
 _EXECUTIONS = """SELECT task_id, attempt, status, worker_id, started_at, finished_at, error, traceback, logs::text
 FROM taskflow.task_attempts(CAST(%s AS bigint))"""
 _CANCEL = "SELECT taskflow.cancel(CAST(%s AS bigint))"
@@ -113,6 +114,11 @@ def _many(chunk: list[int], rows: list[bytes]) -> Operation[list[tuple[int, Enqu
 def get(task_id: int) -> Operation[Task]:
     """One task as it is now; its decoder raises `TaskNotFound`."""
     return Operation(_GET, (task_id,), lambda rows: _task(_only(rows, task_id)))
+
+
+def latest(limit: int) -> Operation[list[Task]]:
+    """The tasks that were created last, in the order of their ids: for tests, where there are few."""
+    return Operation(_LATEST, (limit,), lambda rows: [_task(row) for row in reversed(rows)])
 
 
 def executions(task_id: int) -> Operation[list[Execution]]:

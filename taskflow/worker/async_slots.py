@@ -8,12 +8,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from taskflow.tasks.context import Context
-from taskflow.tasks.outcome import Cancelled, Outcome, Succeeded, TimedOut
+from taskflow.tasks.outcome import TimedOut
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt
-from taskflow.worker.ending import NO_RESULT, ending
-from taskflow.worker.executor import context_of, outcome_of, run_async
+from taskflow.worker.ending import ending
+from taskflow.worker.executor import context_of, run_async
 from taskflow.worker.slots import Slots
 
 GRACE_SECONDS = 5.0
@@ -120,7 +119,7 @@ class AsyncSlots:
         attempt.stop = stop
         if attempt.cancel_requested:  # between its start and now
             stop()
-        outcome = await self._outcome(attempt, context)
+        outcome = await run_async(attempt, context)
         self._slots.observe(attempt)
         if self._slots.in_flight.settle(attempt):
             self._slots.endings.put(ending(attempt, outcome, context))
@@ -128,20 +127,3 @@ class AsyncSlots:
             self._abandoned.discard(attempt)
             return
         self._slots.give()
-
-    async def _outcome(self, attempt: Attempt, context: Context) -> Outcome:
-        limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))
-        try:
-            async with limit:
-                result = await run_async(attempt, context)
-        except asyncio.CancelledError as error:
-            if attempt.cancel_requested:
-                return Cancelled("the task was cancelled while it ran")
-            return outcome_of(error)  # of something that the handler waited for: nobody has cancelled the task
-        except TimeoutError as error:
-            if limit.expired():
-                return TimedOut("the handler ran longer than its timeout and was cancelled")
-            return outcome_of(error)
-        except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
-            return outcome_of(error)
-        return NO_RESULT if result is None else Succeeded(result)

@@ -17,6 +17,8 @@ from taskflow.worker.quarantine import Quarantine
 from taskflow.worker.slots import Runner, Slots
 from taskflow.worker.thread_slots import ThreadSlots
 
+QUEUE_DEFAULTS = QueueSettings("")
+
 
 class Dispatcher:
     """Owns the three runners. `queues` are the settings of queues, for what neither task nor type says."""
@@ -76,11 +78,9 @@ class Dispatcher:
 
     def _attempt(self, task: ClaimedTask, worker_id: int, claimed: float) -> Attempt:
         handler = self._handlers[task.type]
-        timeout = task.timeout or handler.timeout
-        if timeout is None:
-            settings = self.queues.get(task.queue)
-            timeout = QueueSettings(task.queue).timeout_seconds if settings is None else settings.timeout_seconds
-        return Attempt(task, handler, worker_id, claimed, timeout, self._connections)
+        return Attempt(
+            task, handler, worker_id, claimed, timeout_seconds(task, handler, self.queues), self._connections
+        )
 
     def _submit(self, attempts: Sequence[Attempt]) -> None:
         threads: list[Attempt] = []
@@ -95,3 +95,8 @@ class Dispatcher:
             self._loop.submit(loop)
         if processes:
             self._processes.submit(processes)
+
+
+def timeout_seconds(task: ClaimedTask, handler: AnyHandler, queues: Mapping[str, QueueSettings]) -> float:
+    """How long an attempt of a task may run: as the task says, else its handler, else its queue."""
+    return task.timeout or handler.timeout or queues.get(task.queue, QUEUE_DEFAULTS).timeout_seconds

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from typing import Any
 
 from taskflow.errors import Cancel, DeadLetter, InvalidPayload, Retry, Signal, Snooze
 from taskflow.tasks.context import Context
-from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded
+from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded, TimedOut
 from taskflow.tasks.stored import Unreadable
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import NO_RESULT
@@ -47,8 +48,26 @@ def run_sync(attempt: Attempt) -> tuple[Outcome, Context | None]:
     return (NO_RESULT if result is None else Succeeded(result)), context
 
 
-async def run_async(attempt: Attempt, context: Context) -> Any:
-    """Run a coroutine function; raises what the handler raises."""
+async def run_async(attempt: Attempt, context: Context) -> Outcome:
+    """Run a coroutine function until its deadline. Never raises: its own cancellation is an outcome too."""
+    limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))
+    try:
+        async with limit:
+            result = await _awaited(attempt, context)
+    except asyncio.CancelledError as error:
+        if attempt.cancel_requested:
+            return Cancelled("the task was cancelled while it ran")
+        return outcome_of(error)  # of something that the handler waited for: nobody has cancelled the task
+    except TimeoutError as error:
+        if limit.expired():
+            return TimedOut("the handler ran longer than its timeout and was cancelled")
+        return outcome_of(error)
+    except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
+        return outcome_of(error)
+    return NO_RESULT if result is None else Succeeded(result)
+
+
+async def _awaited(attempt: Attempt, context: Context) -> Any:
     handler = attempt.handler
     payload = payload_of(attempt)
     return await (handler.function(payload, context) if handler.wants_context else handler.function(payload))
