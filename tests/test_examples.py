@@ -16,9 +16,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.acceptance.support import UNMEASURED
 from tests.debian import debian_program
 from tests.deployment import Deployment, deployment
+from tests.forked import UNMEASURED
 from tests.shown import PAGES, ROOT, SHORTENED, blocks, scripts, statements
 
 pytestmark = pytest.mark.timeout(240)

@@ -23,7 +23,6 @@ from taskflow.store.migrate import migrate
 
 HOST = "127.0.0.1"
 LOOPBACK = ("127.0.0.0/8", "::1")
-PROGRAMS = ("server", "worker")
 DRAIN_SECONDS = 15.0
 PREDECESSOR_SECONDS = 2.0  # in which the web server of a `taskflow dev` that was killed goes away
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,21 +41,24 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="Where the embedded PostgreSQL keeps its data.",
 )
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module with your handlers; repeatable.")
+@click.option("--reload", is_flag=True, help="Start the worker again whenever a Python file changes.")
 @click.pass_context
-def command(context: click.Context, port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
+def command(
+    context: click.Context, port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...], reload: bool
+) -> None:
     """Run web server, worker and leader loops here, with an embedded PostgreSQL unless DATABASE_URL is set.
 
     The web server listens on 127.0.0.1 only and asks for no key. Mail that tasks send is caught and kept, unless
     TASKFLOW_SMTP_HOST is set, and webhooks may reach this machine, unless TASKFLOW_WEBHOOK_ALLOW says what they may.
     """
     if context.invoked_subcommand is None:
-        _run(port, fresh, directory, imports)
+        _run(port, fresh, directory, imports, reload)
 
 
 command.add_command(mail)
 
 
-def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...]) -> None:
+def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...], reload: bool) -> None:
     settings = load(port=port)
     if fresh and settings.database_url:
         raise TaskflowError("--fresh drops the embedded PostgreSQL, and DATABASE_URL names another: unset one of them.")
@@ -68,7 +70,7 @@ def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...
             migrate(database.url)
             files = _files(settings, place.path)
             with Processes(_environment(settings, database, chosen, imports, files) | smtp.environment) as processes:
-                processes.start(PROGRAMS)
+                processes.start([("server",), ("worker", "--reload") if reload else ("worker",)])
                 processes.await_ready(f"http://{HOST}:{chosen}/ready")
                 click.echo(_welcome(f"http://{HOST}:{chosen}", database, smtp.shown))
                 processes.watch()

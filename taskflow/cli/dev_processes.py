@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,12 +26,16 @@ SHORT_LIVES_ALLOWED = 3
 
 @dataclass(slots=True)
 class Program:
-    """One `taskflow` command that is kept running."""
+    """One `taskflow` command that is kept running, with its flags."""
 
-    name: str
+    command: Sequence[str]
     process: subprocess.Popen[bytes]
     started: float
     short_lives: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.command[0]
 
 
 class Processes:
@@ -47,9 +51,9 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._programs.append(Program(name, self._spawn(name), time.monotonic()))
+    def start(self, commands: Iterable[Sequence[str]]) -> None:
+        for command in commands:
+            self._programs.append(Program(command, self._spawn(command), time.monotonic()))
 
     def await_ready(self, url: str) -> None:
         """Return when `url` answers 200. Raises `TaskflowError` when a process ends before that or time is up."""
@@ -98,10 +102,10 @@ class Processes:
         if program.short_lives >= SHORT_LIVES_ALLOWED:
             raise TaskflowError(f"taskflow {program.name} ends as soon as it is started; its reason is above.")
         click.echo(f"taskflow {program.name} ended with exit code {code}; starting it again.", err=True)
-        program.process, program.started = self._spawn(program.name), time.monotonic()
+        program.process, program.started = self._spawn(program.command), time.monotonic()
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        return spawn([sys.executable, "-m", "taskflow", name], environment=self._environment)
+    def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        return spawn([sys.executable, "-m", "taskflow", *command], environment=self._environment)
 
     def _end(self, program: Program) -> None:
         """Kill the process and whatever it left behind in its session."""

@@ -51,9 +51,10 @@ BUILT_IN = "taskflow.handlers"
     help="The same with an address to listen on; of several processes each takes the next port.",
 )
 @click.option("--leader/--no-leader", default=True, help="Whether to stand for leader as well. Default: yes.")
+@click.option("--reload", is_flag=True, help="For development: start again whenever a Python file changes.")
 @click.option("--member", type=int, hidden=True, help="Which one of a supervisor's processes this is, from 1.")
 def command(
-    leader: bool, member: int | None, metrics_addr: tuple[str, int] | None, **flags: str | float | None
+    leader: bool, reload: bool, member: int | None, metrics_addr: tuple[str, int] | None, **flags: str | float | None
 ) -> None:
     """Claim tasks and run them, until SIGTERM or Ctrl-C: then finish what runs and give back the rest.
 
@@ -62,6 +63,8 @@ def command(
     if metrics_addr is not None:
         flags |= {"metrics_host": metrics_addr[0], "metrics_port": metrics_addr[1]}
     settings = load(database_url=database_url(), **flags)
+    if reload:
+        sys.exit(reloading(settings, flags, leader=leader))
     telemetry.configure(settings)
     if member is None:
         log_notices()
@@ -117,6 +120,18 @@ def import_handlers(imports: tuple[str, ...]) -> None:
             problems.append(f"TASKFLOW_IMPORTS: {module} cannot be imported ({error}), looked for in {os.getcwd()}")
     if problems:
         raise SettingsError(problems)
+
+
+def reloading(settings: Settings, flags: dict[str, str | float | None], *, leader: bool) -> int:
+    """Run the worker of these flags in a process that is started again when files change; returns its exit code."""
+    from taskflow.cli.reloader import DRAIN_SECONDS, run_reloading
+
+    seconds = min(settings.drain_timeout, DRAIN_SECONDS)
+    command = [sys.executable, "-m", "taskflow", "worker", "--leader" if leader else "--no-leader"]
+    for name, value in {**flags, "drain_timeout": seconds}.items():
+        if value is not None:
+            command += [f"--{'import' if name == 'imports' else name.replace('_', '-')}", str(value)]
+    return run_reloading(command, settings.imports, seconds)
 
 
 def member_command(settings: Settings, number: int) -> list[str]:
