@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import taskflow.handlers  # noqa: F401  (registers the built-in types)
 from taskflow.cli.main import main
+from taskflow.cluster import Cluster
 from taskflow.settings import Settings
 from taskflow.settings.aliases import ALIASES, NO_SETTINGS
 from taskflow.store.roles import PRODUCER_COLUMNS, ROLES
 from taskflow.tasks.registry import registry
+from tests.acceptance.support import UNMEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -181,3 +187,27 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 def test_the_python_that_is_shown_compiles(page: Path) -> None:
     for number, source in enumerate(blocks(page, "python"), 1):
         compile(source, f"{page.name}, Python block {number}", "exec")
+
+
+@pytest.mark.slow
+def test_the_pages_about_handlers_and_tests_do_what_they_say(tmp_path: Path, cluster: Cluster) -> None:
+    """Each block that begins with a file's name is that file of the project that `taskflow init` makes."""
+    project = tmp_path / "shop"
+    assert CliRunner().invoke(main, ["init", str(project)]).exit_code == 0
+    for page in (ROOT / "docs" / "adding-a-handler.md", ROOT / "docs" / "testing.md"):
+        for block in blocks(page, "python"):
+            (name,) = re.findall(r"\A# ([\w/]+\.py)\n", block)
+            assert not (project / name).exists(), f"{page.name} shows {name} again"
+            (project / name).write_text(block)
+    environment = {**os.environ, **UNMEASURED, "PYTHONPATH": str(ROOT), "TASKFLOW_TEST_DATABASE_URL": cluster.dsn()}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "taskflow.testing.plugin", "-p", "no:schemathesis", "-W", "error"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tests = sum(len(re.findall(r"^ *def test_", path.read_text(), re.MULTILINE)) for path in project.rglob("test_*.py"))
+    assert f"{tests} passed" in done.stdout

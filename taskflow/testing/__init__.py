@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskflow.testing.databases import database
-    from taskflow.testing.harness import Harness, harness
+    from taskflow.testing.harnesses import Harness, harness
     from taskflow.testing.inline import AttemptFailed, NoHandlerWarning, Run
 
 _HOME_OF = {
     "AttemptFailed": "taskflow.testing.inline",
-    "Harness": "taskflow.testing.harness",
+    "Harness": "taskflow.testing.harnesses",
     "NoHandlerWarning": "taskflow.testing.inline",
     "Run": "taskflow.testing.inline",
     "database": "taskflow.testing.databases",
-    "harness": "taskflow.testing.harness",
+    "harness": "taskflow.testing.harnesses",
 }
 
 __all__ = ["AttemptFailed", "Harness", "NoHandlerWarning", "Run", "database", "harness"]

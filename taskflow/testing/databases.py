@@ -75,8 +75,7 @@ class Databases:
     def database(self, prepare: Prepare = None) -> Iterator[str]:
         """A database with the schema until the end of the block, as a connection string."""
         self._drop_what_is_left()
-        template = self._templates.get(prepare) or self._make_template(prepare)
-        name = self._create(template, self._strategy)
+        name = self._create(self._template(prepare))
         try:
             yield with_database(self._dsn, name)
         finally:
@@ -105,16 +104,14 @@ class Databases:
                 pass
             raise
 
-    def _make_template(self, prepare: Prepare) -> str:
-        name = self._create("template0", self._strategy)
+    def _template(self, prepare: Prepare) -> str:
+        """The name of the template for `prepare`, made when it is first asked for: from the one without it."""
+        if prepare in self._templates:
+            return self._templates[prepare]
+        name = self._create("template0" if prepare is None else self._template(None))
         dsn = with_database(self._dsn, name)
         try:
-            migrate(dsn)
-            with connect(dsn, name=APPLICATION) as connection:
-                for (day,) in connection.execute(LATER_DAYS).fetchall():
-                    connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("taskflow", day)))
-            if prepare is not None:
-                prepare(dsn)
+            (_make_schema if prepare is None else prepare)(dsn)
         except BaseException:
             self._left.append(name)
             raise
@@ -123,10 +120,10 @@ class Databases:
         self._templates[prepare] = name
         return name
 
-    def _create(self, template: str, strategy: LiteralString) -> str:
+    def _create(self, template: str) -> str:
         name = f"{PREFIX}{self._session}_{next(self._numbers)}"
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8' STRATEGY {}").format(
-            sql.Identifier(name), sql.Identifier(template), sql.SQL(strategy)
+            sql.Identifier(name), sql.Identifier(template), sql.SQL(self._strategy)
         )
         try:
             with errors_translated():
@@ -162,6 +159,13 @@ class Databases:
         for (name,) in rows:
             with contextlib.suppress(psycopg.Error):  # another login's, or another session is quicker
                 self._drop(name)
+
+
+def _make_schema(dsn: str) -> None:
+    migrate(dsn)
+    with connect(dsn, name=APPLICATION) as connection:
+        for (day,) in connection.execute(LATER_DAYS).fetchall():
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("taskflow", day)))
 
 
 class _Embedded(Databases):

@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from taskflow.client import Client
     from taskflow.testing.databases import Databases
-    from taskflow.testing.harness import Harness
+    from taskflow.testing.harnesses import Harness
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def taskflow_dsn(_taskflow_databases: Databases, taskflow_prepare: Callable[[str
 @pytest.fixture(name="taskflow")
 def _taskflow(taskflow_dsn: str) -> Iterator[Harness]:
     """A `taskflow.testing.Harness` on this test's database: runs its tasks, says what was enqueued."""
-    from taskflow.testing.harness import Harness
+    from taskflow.testing.harnesses import Harness
 
     with Harness(taskflow_dsn) as harness:
         yield harness

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from unittest.mock import ANY
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from taskflow import Registry, task
@@ -90,6 +92,19 @@ def test_what_is_not_committed_is_seen_with_its_connection_alone(harness: Harnes
         harness.assert_enqueued("letter", connection=session)
         session.rollback()
     engine.dispose()
+    harness.assert_not_enqueued("letter")
+
+
+def test_an_async_session_is_asked_through_its_synchronous_one(harness: Harness, dsn: str) -> None:
+    async def enqueue_and_look() -> int:
+        engine = create_async_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+        async with AsyncSession(engine) as session:
+            await session.run_sync(lambda own: harness.client.enqueue("letter", connection=own))
+            found = await session.run_sync(lambda own: harness.assert_enqueued("letter", connection=own))
+        await engine.dispose()
+        return len(found)
+
+    assert asyncio.run(enqueue_and_look()) == 1
     harness.assert_not_enqueued("letter")
 
 

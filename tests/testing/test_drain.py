@@ -258,7 +258,7 @@ def test_limits_keys_and_pauses_hold_as_under_workers(
 def test_a_handler_that_goes_on_for_ever_is_told(
     harness: Harness, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskflow.testing.harness.MOST_ATTEMPTS", 20)
+    monkeypatch.setattr("taskflow.testing.harnesses.MOST_ATTEMPTS", 20)
 
     @task("again", registry=registry)
     def again(_: dict[str, Any]) -> None:
