@@ -32,7 +32,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port of the web server, 0 for any. [default: PORT, or 8080]"
 )
-@click.option("--fresh", is_flag=True, help="Drop the data of the embedded PostgreSQL first.")
+@click.option(
+    "--fresh", is_flag=True, help="Drop the data of the embedded PostgreSQL, and the mail that was caught, first."
+)
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),

@@ -134,10 +134,10 @@ class Email(BaseModel):
             raise ValueError("give either body or text: they are the same")
         return value
 
-    @field_validator("bcc")
+    @field_validator("cc", "bcc")
     @classmethod
     def _not_too_many(cls, value: Any, info: ValidationInfo) -> Any:
-        fields = (info.data.get("to"), info.data.get("cc"), value)
+        fields = (info.data.get("to"), info.data.get("cc"), value)  # of those that come before this one
         if sum(map(len, map(listed, fields))) > MAX_RECIPIENTS:
             raise ValueError(f"at most {MAX_RECIPIENTS} recipients in all: create a task for each, see /tasks/bulk")
         return value

@@ -10,7 +10,8 @@ import idna
 from taskflow.handlers._header_text import one_line
 
 MAX_LOCAL, MAX_DOMAIN = 64, 253  # characters: RFC 5321, 4.5.3.1
-_NAMED = re.compile(r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^"<>,;]*?))\s*<(?P<address>[^<>]+)>\s*')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PLAIN = re.compile(r'[^"<>,;]*')
 # A dot-atom of RFC 5322, with the letters beyond ASCII of RFC 6532. A quoted local part is in nobody's use.
 _LOCAL = re.compile(r"[^\s.()<>@,;:\\\"\[\]]+(\.[^\s.()<>@,;:\\\"\[\]]+)*")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -18,14 +19,24 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 
 def address_of(text: str) -> Address:
     """The address with its display name; a domain beyond ASCII is in its encoded form. Raises `ValueError`."""
-    named = _NAMED.fullmatch(one_line(text))
-    name = "" if named is None else (named["plain"] or re.sub(r"\\(.)", r"\1", named["quoted"] or ""))
-    local, at, domain = (text.strip() if named is None else named["address"].strip()).rpartition("@")
+    name, address = _parts(one_line(text).strip())
+    local, at, domain = address.strip().rpartition("@")
     if "," in local:
         raise ValueError("one address a text: several are a list of texts")
-    if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > MAX_LOCAL:
+    if name is None or not at or not _LOCAL.fullmatch(local) or len(local.encode()) > MAX_LOCAL:
         raise ValueError("not a mail address, such as ann@example.com or Ann <ann@example.com>")
-    return Address(name.strip(), local, _encoded(domain))
+    return Address(name, local, _encoded(domain))
+
+
+def _parts(text: str) -> tuple[str | None, str]:
+    """The display name, None if it cannot be one, and what should be an address."""
+    if not text.endswith(">"):
+        return "", text
+    name, _, address = text[:-1].rpartition("<")
+    name = name.strip()
+    if quoted := _QUOTED.fullmatch(name):
+        return re.sub(r"\\(.)", r"\1", quoted[1]), address
+    return name if _PLAIN.fullmatch(name) else None, address
 
 
 def is_international(address: Address) -> bool:

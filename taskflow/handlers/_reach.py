@@ -16,6 +16,7 @@ import httpx
 from taskflow.handlers._network_rule import NetworkRule
 
 CONNECT_SECONDS = 5.0  # for each address but the last
+LOOK_UP_SECONDS = 2.0  # behind a proxy, where there may be nobody to answer
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy")
 PROXY_HINT = " (HTTP_PROXY and the like are not used for webhooks; TASKFLOW_WEBHOOK_PROXY is)"
 
@@ -71,8 +72,8 @@ class Proxied(httpx.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        with contextlib.suppress(httpx.ConnectError):  # a name that only the proxy knows
-            await allowed_addresses(self._rule, request.url)
+        with contextlib.suppress(httpx.ConnectError, TimeoutError):  # a name that only the proxy knows
+            await asyncio.wait_for(allowed_addresses(self._rule, request.url), LOOK_UP_SECONDS)
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -122,8 +122,10 @@ def _own_name() -> str:
     return name if "." in name else "[127.0.0.1]"
 
 
+@cache
 def _trust() -> ssl.SSLContext:
-    return ssl.create_default_context()  # obeys SSL_CERT_FILE; made anew, so that a renewed file needs no restart
+    """Made once, with the file of SSL_CERT_FILE if that is set: reading all certificates takes longer than a mail."""
+    return ssl.create_default_context()
 
 
 def _check_utf8(server: smtplib.SMTP, what: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 import taskflow.handlers
+from taskflow.handlers import _http, _smtp
 from taskflow.handlers._settings import settings
 from taskflow.tasks.context import Context
 from taskflow.tasks.registry import registry
@@ -45,10 +46,12 @@ def make_context(attempt: RecordingAttempt, type: str, number: int = 1) -> Conte
 
 @pytest.fixture(autouse=True)
 def _own_settings() -> Iterator[None]:
-    """The handlers read the settings once a process; a test has its own environment."""
-    settings.cache_clear()
+    """The handlers read settings and certificates once a process; a test has its own environment."""
+    for kept in (settings, _smtp._trust, _http._trust):
+        kept.cache_clear()
     yield
-    settings.cache_clear()
+    for kept in (settings, _smtp._trust, _http._trust):
+        kept.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -178,17 +178,17 @@ def test_tls_from_the_first_byte(run, configure, trusted: Authority) -> None:
 
 
 @pytest.mark.parametrize("tls", ["tls", "starttls"])
+@pytest.mark.parametrize(
+    ("host", "known", "reason"), [("localhost", False, "issuer certificate"), ("127.0.0.1", True, "127.0.0.1")]
+)
 def test_a_certificate_of_an_unknown_authority_or_for_another_name_gets_no_mail(
-    run, configure, trusted: Authority, monkeypatch: pytest.MonkeyPatch, tls: str
+    run, configure, trusted: Authority, monkeypatch: pytest.MonkeyPatch, tls: str, host: str, known: bool, reason: str
 ) -> None:
-    context = trusted.server_context("localhost")
-    with serving(MailServer(), **{tls: context}) as server:
-        configure(server, SMTP_HOST="127.0.0.1", SMTP_TLS=tls)
-        with pytest.raises(EmailFailed, match=r"certificate that is not trusted.*SSL_CERT_FILE"):
-            run("email", {"to": ANN})
+    if not known:
         monkeypatch.delenv("SSL_CERT_FILE")
-        configure(server, SMTP_HOST="localhost", SMTP_TLS=tls)
-        with pytest.raises(EmailFailed, match=r"certificate that is not trusted.*SSL_CERT_FILE"):
+    with serving(MailServer(), **{tls: trusted.server_context("localhost")}) as server:
+        configure(server, SMTP_HOST=host, SMTP_TLS=tls)
+        with pytest.raises(EmailFailed, match=rf"certificate that is not trusted: .*{reason}.*SSL_CERT_FILE"):
             run("email", {"to": ANN})
     assert server.got == []
 
@@ -435,6 +435,8 @@ def test_quoted_names_may_have_commas(run, server) -> None:
         {"to": []},
         {"to": [ANN] * 101},
         {"to": [ANN] * 60, "bcc": [BOB] * 41},
+        {"to": [ANN] * 60, "cc": [BOB] * 41},
+        {"to": [ANN] * 60, "cc": [BOB] * 30, "bcc": [BOB] * 11},
         {"body": "a", "text": "a"},
         {"body": 7},
         {"subject": None},

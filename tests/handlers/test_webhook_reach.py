@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from taskflow.errors import DeadLetter, SettingsError
-from taskflow.handlers import _http
 from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers.webhook import WebhookFailed
 from taskflow.settings import load
@@ -144,7 +143,6 @@ def test_tls_asks_for_the_name_and_checks_it_though_it_connects_to_an_address(
     run, receivers, resolver: Resolver, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    _http._trust.cache_clear()
     names: list[str | None] = []
     context = authority.server_context("hooks.example")
     context.sni_callback = lambda _socket, name, _context: names.append(name)
@@ -160,7 +158,6 @@ def test_tls_asks_for_the_name_and_checks_it_though_it_connects_to_an_address(
         with pytest.raises(WebhookFailed, match="certificate"):
             run("webhook", {"url": url.replace("hooks.", "other.")})
     finally:
-        _http._trust.cache_clear()
         server.shutdown()
         server.server_close()
 
