@@ -15,6 +15,7 @@ import httpx
 from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers._reach import Direct, Proxied
 from taskflow.handlers._secrets import Secrets
+from taskflow.handlers._unlogged import unlogged
 
 MAX_REDIRECTS = 5
 UNLIMITED = httpx.Timeout(None)
@@ -88,13 +89,14 @@ async def exchange_as(
 ) -> Result:
     """`exchange`, with the last answer as `read` makes it of the response, whose body is still to come."""
     # A client an exchange: nothing of one receiver's, no cookie and no connection, is ever used for another.
-    async with httpx.AsyncClient(transport=_transport(rule, proxy), timeout=UNLIMITED) as client:
-        for _ in range(1 + MAX_REDIRECTS):
-            response = await client.send(request.built_by(client), stream=True)
-            async with aclosing(response):
-                if not response.has_redirect_location or is_wanted(response.status_code):
-                    return await read(response)
-                request = _redirected(request, response)
+    with unlogged():
+        async with httpx.AsyncClient(transport=_transport(rule, proxy), timeout=UNLIMITED) as client:
+            for _ in range(1 + MAX_REDIRECTS):
+                response = await client.send(request.built_by(client), stream=True)
+                async with aclosing(response):
+                    if not response.has_redirect_location or is_wanted(response.status_code):
+                        return await read(response)
+                    request = _redirected(request, response)
     raise httpx.TooManyRedirects(f"it redirects more than {MAX_REDIRECTS} times")
 
 

@@ -358,6 +358,16 @@ def test_errors_name_the_server_only_since_path_and_query_may_be_secret(run, rec
     assert SECRET not in outcome_of(run, {"url": f"http://ann:{SECRET}@nowhere.invalid/{SECRET}"})
 
 
+def test_the_path_is_in_no_log_though_what_others_send_is(run, receiver, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    url = receiver.answer(f"/{SECRET}", 302, location=f"/{SECRET}/next")
+    receiver.answer(f"/{SECRET}/next", 200)
+    run("webhook", {"url": url, "headers": {"X-Api-Key": SECRET}})
+    assert SECRET not in caplog.text
+    httpx.get(receiver.answer("/open", 200), trust_env=False)
+    assert "/open" in caplog.text
+
+
 def outcome_of(run: Callable[..., Any], payload: dict[str, Any]) -> str:
     """All that a worker would store: the result, or the traceback."""
     try:
