@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from taskflow.cli.dev_database import Database, embedded, named
-from taskflow.cli.dev_directory import claimed
+from taskflow.cli.dev_directory import DEFAULT_DIRECTORY, claimed
 from taskflow.cli.dev_mail import mail
 from taskflow.cli.dev_mail_server import outgoing
 from taskflow.cli.dev_port import free_port
@@ -38,7 +38,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),
-    default=".taskflow",
+    default=DEFAULT_DIRECTORY,
     show_default=True,
     help="Where the embedded PostgreSQL keeps its data.",
 )

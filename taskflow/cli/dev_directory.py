@@ -12,6 +12,8 @@ from pathlib import Path
 
 from taskflow.errors import TaskflowError
 
+DEFAULT_DIRECTORY = ".taskflow"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from taskflow.cli.dev_directory import DEFAULT_DIRECTORY
 from taskflow.cli.dev_mailbox import Arrived, Mailbox
 from taskflow.cli.terminal import echo_table
 
@@ -31,7 +32,7 @@ def mail(context: click.Context, number: int | None, as_json: bool, source: bool
     if source and number is None:
         raise click.UsageError("--source shows one mail: name its NUMBER.")
     outer: Path | None = context.parent.params.get("directory") if context.parent else None
-    mailbox = Mailbox.of(directory or outer or Path(".taskflow"))
+    mailbox = Mailbox.of(directory or outer or Path(DEFAULT_DIRECTORY))
     if number is None:
         _show_list(mailbox, as_json=as_json)
     elif source:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taskflow.cli.dev_directory import DEFAULT_DIRECTORY
 from taskflow.cli.dev_mailbox import Mailbox
 from taskflow.settings import Settings
 
@@ -51,7 +52,8 @@ def outgoing(settings: Settings, home: Path, *, fresh: bool) -> Iterator[Outgoin
             "TASKFLOW_SMTP_PASSWORD": "",
             "TASKFLOW_EMAIL_FROM": settings.email_from or SENDER,
         }
-        yield Outgoing(f"is caught on {HOST}:{port}: taskflow dev mail shows it", environment)
+        elsewhere = "" if home.absolute() == Path(DEFAULT_DIRECTORY).absolute() else f" --directory {home}"
+        yield Outgoing(f"is caught on {HOST}:{port}: taskflow dev mail{elsewhere} shows it", environment)
 
 
 @contextlib.contextmanager

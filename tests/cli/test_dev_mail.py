@@ -127,6 +127,8 @@ def test_a_fresh_start_drops_what_was_caught(mailbox: Mailbox, home: Path) -> No
     mailbox.add("a@b", [TO], b"")
     with outgoing(load(), home, fresh=False):
         assert len(list(mailbox.mails())) == 1
+    with outgoing(load(), home.parent / "other", fresh=False) as smtp:
+        assert f"taskflow dev mail --directory {home.parent / 'other'} shows it" in smtp.shown
     with outgoing(load(), home, fresh=True):
         assert list(mailbox.mails()) == []
 
@@ -139,6 +141,7 @@ def test_the_environment_leads_to_the_mailbox_and_names_a_sender(home: Path, mon
         settings = load()
         assert (settings.smtp_host, settings.smtp_tls, settings.smtp_user) == ("127.0.0.1", "off", "")
         assert f"{settings.smtp_host}:{settings.smtp_port}" in smtp.shown
+        assert smtp.shown.endswith(": taskflow dev mail shows it")
         assert settings.email_from == "taskflow@localhost"
         smtplib.SMTP("127.0.0.1", settings.smtp_port, timeout=10).quit()
     with pytest.raises(ConnectionRefusedError):

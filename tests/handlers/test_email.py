@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from taskflow.errors import DeadLetter, InvalidPayload, SettingsError, Signal
 from taskflow.handlers import _smtp
@@ -41,8 +42,11 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
 
 
 @pytest.fixture
-def bench(dsn: str, connection: Connection) -> Bench:
-    return Bench(dsn, connection)
+def bench(dsn: str, connection: Connection) -> Iterator[Bench]:
+    """Its worker has the rights of a worker and no more."""
+    connection.execute("CREATE ROLE a_mailing_worker LOGIN IN ROLE taskflow_worker")
+    yield Bench(make_conninfo(dsn, user="a_mailing_worker"), connection)
+    connection.execute("DROP ROLE a_mailing_worker")
 
 
 @pytest.fixture
