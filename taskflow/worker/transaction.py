@@ -141,10 +141,9 @@ class _Block:
     def overcome(self, error: psycopg.Error) -> None:
         """Wait for what is in the way of the completion, or remove it. Raises where no repetition helps."""
         self._mind_cancellation()
+        in_time = time.monotonic() < self._attempt.deadline
         match error:
-            case LockNotAvailable() if (
-                time.monotonic() < self._attempt.deadline
-            ):  # somebody's open transaction has the row
+            case LockNotAvailable() if in_time:  # somebody's open transaction has locked the task
                 time.sleep(LONGEST_PAUSE_SECONDS)
             case CheckViolation() if error.diag.constraint_name is None and not self._days_made:
                 # "No partition of relation found for row": the leader has not made this day.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,9 +16,10 @@ from psycopg.rows import dict_row
 from structlog.testing import capture_logs
 
 from taskflow import AttemptLost, Client, Context, Snooze
-from taskflow.store import rescue
+from taskflow.store import events, rescue
 from taskflow.tasks.handler import HandlerOptions
 from taskflow.tasks.registry import task
+from taskflow.worker.metrics import WorkerMetrics
 from tests.worker.conftest import Bench
 
 HANDLERS_BACKENDS = """
@@ -258,6 +261,28 @@ def test_a_handler_that_overruns_in_its_block_has_written_nothing(bench: Bench, 
     assert effects() == [(task_id, 1 + statuses.index("succeeded"))]
 
 
+def test_the_server_knows_the_tasks_timeout_unless_the_login_has_a_stricter_one(bench: Bench, effects: Any) -> None:
+    shown: dict[int, tuple[Any, ...]] = {}
+
+    def body(conn: psycopg.Connection[Any], context: Context) -> None:
+        names = ("statement_timeout", "idle_in_transaction_session_timeout")
+        rows = conn.execute(
+            "SELECT setting::int FROM pg_settings WHERE name = ANY (%s) ORDER BY name DESC", (list(names),)
+        ).fetchall()
+        shown[context.task_id] = tuple(row[0] for row in rows)
+
+    declare(bench, body)
+    bench.connection.execute(
+        f"ALTER ROLE CURRENT_USER IN DATABASE {bench.connection.info.dbname} SET statement_timeout = '7s'"
+    )
+    with bench.worker():
+        short, long = bench.enqueue("book", timeout=3), bench.enqueue("book", timeout=30 * 86400)
+        assert bench.ended(short) == ("completed",)
+        assert bench.ended(long) == ("completed",)
+    assert all(3000 < value <= 4000 for value in shown[short])
+    assert shown[long] == (7000, 2**31 - 1)
+
+
 def test_one_block_an_attempt_unless_it_was_rolled_back(bench: Bench, effects: Any) -> None:
     messages: list[str] = []
 
@@ -439,13 +464,13 @@ def test_a_queue_with_max_workers_goes_on_after_each_commit(bench: Bench, effect
 
 
 def test_everything_else_goes_on_as_after_any_end(bench: Bench, effects: Any) -> None:
-    """Metrics count it once, as a success; a task with a loss lets the next on probation begin."""
-    from taskflow.worker.metrics import WorkerMetrics
-
+    """Metrics and events have it once, as a success; nothing is said of it afterwards."""
     metrics = WorkerMetrics()
-    declare(bench, nothing)
+    declare(bench, nothing, lambda context: context.progress(99, "late"))
+    events.listen(bench.connection, uuid4(), ["task.completed", "task.failed", "task.progress"], 60.0)
     with bench.worker() as worker:
         worker.count_in(metrics)
+        bench.wait(lambda: worker._completer.events.wanted)
         ids = [bench.enqueue("book") for _ in range(20)]
         for task_id in ids:
             bench.ended(task_id)
@@ -454,8 +479,11 @@ def test_everything_else_goes_on_as_after_any_end(bench: Bench, effects: Any) ->
         for family in metrics.collect()
         if family.name == "taskflow_worker_tasks"
         for sample in family.samples
-        if sample.name.endswith("_total")
+        if sample.name.endswith("_total") and sample.value
     }
-    assert counts["succeeded"] == 20
-    assert sum(counts.values()) == 20
+    assert counts == {"succeeded": 20}
     assert len(effects()) == 20
+    rows = bench.connection.execute("SELECT body FROM taskflow.event_batches ORDER BY id").fetchall()
+    told = [event for (body,) in rows for event in json.loads(body)["events"]]
+    assert {event["type"] for event in told} == {"task.completed"}
+    assert sorted(int(event["data"]["task_id"]) for event in told) == ids
