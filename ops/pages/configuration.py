@@ -53,8 +53,8 @@ DATABASE = """
 A connection to a remote host is encrypted, `sslmode=require` is added, unless the string (`sslmode`, `service`),
 `PGSSLMODE` or `PGSERVICE` says otherwise. Remote is a host with a dot in its name or a public address. Not remote, and
 left to libpq (which takes TLS where the server offers it), are Unix sockets, `localhost` and loopback addresses,
-private and link-local addresses, names without a dot, as containers and machines nearby have them, and names ending in
-{endings}.
+private and link-local addresses, names without a dot, as containers and machines nearby have them, and names that end
+in {endings}.
 Where a server with a dotted name has no TLS, add `sslmode=disable`. `require` does not check who answers:
 `sslmode=verify-full&sslrootcert=system` does.
 """

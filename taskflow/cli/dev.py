@@ -11,6 +11,7 @@ from types import FrameType
 
 import click
 
+from taskflow.cli.config_option import config_option
 from taskflow.cli.dev_database import Database, embedded, named
 from taskflow.cli.dev_directory import DEFAULT_DIRECTORY, claimed
 from taskflow.cli.dev_mail import mail
@@ -29,6 +30,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.group("dev", invoke_without_command=True)
+@config_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port of the web server, 0 for any. [default: PORT, or 8080]"
 )

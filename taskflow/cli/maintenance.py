@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from taskflow.cli.config_option import config_option
 from taskflow.cli.doctor.upkeep import found as upkeep_findings
 from taskflow.cli.terminal import echo_table, open_database
 from taskflow.settings import Settings, load
@@ -20,6 +21,7 @@ COLUMNS = ("table", "days", "from", "to", "rows", "dead rows", "size", "oldest r
 
 
 @click.command("maintenance")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:

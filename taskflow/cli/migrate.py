@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from taskflow.cli.config_option import config_option
 from taskflow.cli.terminal import database_url
 from taskflow.store import migrate
 
 
 @click.group("migrate", invoke_without_command=True)
+@config_option
 @click.option("--sql", is_flag=True, help="Print all SQL that would run for an empty database, and run nothing.")
 @click.option(
     "--patience",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -22,10 +24,17 @@ INDEX = re.compile(r"\bCREATE (?:UNIQUE )?INDEX (\w+)|\bDROP INDEX taskflow\.(\w
 OF_CONSTRAINTS = ("tasks_live_pkey", "tasks_dead_pkey")
 
 
-def look(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[Any]:
-    """The rows of `sql/queries/<name>.sql` as named tuples. Raises psycopg's errors."""
-    with connection.transaction(), connection.cursor(row_factory=namedtuple_row) as cursor:
+@contextmanager
+def bounded(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A transaction for some looks, each of which ends soon, one way or the other."""
+    with connection.transaction():
         connection.execute(SETTINGS, (STATEMENT_TIMEOUT, LOCK_TIMEOUT))
+        yield
+
+
+def look(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[Any]:
+    """The rows of `sql/queries/<name>.sql` as named tuples; to be called inside `bounded`. Raises psycopg's errors."""
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
         return cursor.execute(query(name), parameters).fetchall()
 
 

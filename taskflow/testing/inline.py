@@ -19,6 +19,7 @@ from typing import Any, cast
 import orjson
 import psycopg
 
+from taskflow.settings import load
 from taskflow.store import queues, tasks, workers
 from taskflow.store.arrays import texts
 from taskflow.store.connection import connect, repeat_on_conflict
@@ -29,12 +30,12 @@ from taskflow.tasks.registry import Registry
 from taskflow.tasks.task import ClaimedTask
 from taskflow.worker.attempt import Attempt, InFlight
 from taskflow.worker.claims import Claims
-from taskflow.worker.completer import UNSTORABLE
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.dispatcher import timeout_seconds
-from taskflow.worker.ending import Ending, Endings, encode, ending, refused
+from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, ending, refused, why_unstorable
 from taskflow.worker.executor import context_of, run_async, run_sync
 from taskflow.worker.identity import Identity, type_rows
+from taskflow.worker.own_completion import Stage
 from taskflow.worker.pace import Pace
 from taskflow.worker.process_slots import ProcessSlots, child_environment
 from taskflow.worker.slots import Slots
@@ -125,7 +126,7 @@ class InlineWorker:
         """Learn what may have changed between two tasks: handlers, and settings of queues."""
         if self._types != self._registry.types() or self._identity.current is None:
             self._types = self._registry.types()
-            workers.register_types(self._connection, type_rows(self._registry, self._types))
+            workers.register_types(self._connection, type_rows(self._registry, self._types, load()))
             self._claims = Claims(texts(self._types), asynchronous=False)
             self._identity.register(self._connection)
         self._settings = queues.read(self._connection)
@@ -224,13 +225,15 @@ class InlineWorker:
 
     def _complete(self, item: Ending) -> tuple[str, Any, str | None]:
         """Write an ending: what was written as its outcome, result and error."""
+        own = item.attempt.own
+        if own is not None and own.stage is Stage.COMMITTED:  # `context.transaction()` has written it
+            return "succeeded", None if own.stored is None else orjson.loads(own.stored), None
         worker_id = item.attempt.worker_id
         row = encode(item)
         try:
             repeat_on_conflict(lambda: tasks.complete(self._connection, worker_id, [row]))
         except UNSTORABLE as error:
-            reason = error.diag.message_primary or str(error).strip()
-            row = encode(refused(item, f"the result cannot be stored: {reason}"))
+            row = encode(refused(item, why_unstorable(error)))
             tasks.complete(self._connection, worker_id, [row])
         _, _, _, outcome, result, details = row
         told = orjson.loads(details) if details else {}

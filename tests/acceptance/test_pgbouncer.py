@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import conninfo
 
+from taskflow.cli.main import main
 from taskflow.processes import Identity, spawn
 from tests.debian import debian_program
 
@@ -129,6 +132,22 @@ def test_workers_behind_a_pooler_in_transaction_mode_poll_and_say_so_once(
         assert [event["event"] for event in warnings] == ["notifications_not_delivered"], worker.shown_logs()
         assert worker.stop() == 0
     assert connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (0,)
+
+
+def test_the_doctor_names_the_pooler_and_makes_every_other_check_through_it(pooler, connection, dsn) -> None:
+    seen = {}
+    for url in (dsn, pooler.dsn):
+        done = CliRunner().invoke(main, ["doctor", "--json"], env={"DATABASE_URL": url})
+        assert done.exit_code == 0, done.output
+        seen[url] = json.loads(done.stdout)
+    said = {url: [finding["check"] for finding in answer["findings"]] for url, answer in seen.items()}
+    assert [check for check in said[pooler.dsn] if check not in said[dsn]] == ["notifications"]
+    finding = next(finding for finding in seen[pooler.dsn]["findings"] if finding["check"] == "notifications")
+    assert finding["what"] == "a pooler in transaction mode stands before the database"
+    assert seen[pooler.dsn]["facts"]["pooler"] is True
+    assert "could not be made" not in str(seen)
+    held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+    assert connection.execute(held).fetchone() == (0,)
 
 
 def test_a_worker_that_loses_its_pooler_polls_again_when_it_is_back_and_repeats_no_warning(

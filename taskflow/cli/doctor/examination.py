@@ -77,7 +77,10 @@ def _made(check: Check, subject: Subject) -> Result:
 def _found(check: Check, subject: Subject) -> list[Finding]:
     try:
         with errors_translated():
-            return list(check.find(subject))
+            if subject.connection is None or check.of == "settings":
+                return list(check.find(subject))
+            with diagnosis.bounded(subject.connection):
+                return list(check.find(subject))
     except TaskflowError as error:
         return [
             finding.warning(

@@ -112,9 +112,9 @@ def pooler(subject: Subject) -> Iterator[Finding]:
 def _hears(subject: Subject) -> bool:
     """Whether a notification that one connection sends arrives at another, which sits idle as a worker does."""
     token = secrets.token_hex(8)
-    with subject.second() as listener:
+    with subject.second() as listener, subject.second() as sender:
         listener.execute(f"LISTEN {bells.CONTROL}")
-        bells.probe(subject.database, token)
+        bells.probe(sender, token)
         deadline = time.monotonic() + HEARING_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             if any(notify.payload == token for notify in listener.notifies(timeout=left, stop_after=1)):

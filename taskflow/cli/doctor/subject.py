@@ -65,9 +65,7 @@ class Subject:
     @cached_property
     def upkeep(self) -> Upkeep:
         """Partitions and sizes."""
-        with self.database.transaction():
-            self.database.execute("SELECT set_config('statement_timeout', %s, true)", (diagnosis.STATEMENT_TIMEOUT,))
-            return maintenance.look(self.database)
+        return maintenance.look(self.database)
 
     @cached_property
     def workers(self) -> list[Any]:

@@ -17,6 +17,7 @@ from taskflow.cli.doctor.finding import Finding
 from taskflow.cli.doctor.subject import Subject
 from taskflow.cli.main import main
 from taskflow.settings import load
+from taskflow.store import diagnosis
 from tests.test_poolers import pooled_dsn
 
 __all__ = ["Check", "Connection", "Run", "examined", "findings", "pooled_dsn"]
@@ -59,7 +60,8 @@ def check(dsn: str) -> Check:
         subject.connection, subject.facts["has_schema"] = subject.open(), True
         (wanted,) = [item for item in CHECKS if item.name == name]
         try:
-            return list(wanted.find(subject))
+            with diagnosis.bounded(subject.connection):
+                return list(wanted.find(subject))
         finally:
             subject.connection.close()
 

@@ -92,12 +92,19 @@ def test_one_check_that_fails_or_loses_the_connection_hides_nothing(
 
 
 def test_a_check_that_takes_too_long_is_given_up(dsn: str, healthy: Connection, monkeypatch: Any) -> None:
+    def dawdle(subject: Any) -> Any:
+        subject.database.execute("SELECT pg_sleep(60)")
+        yield
+
     monkeypatch.setattr("taskflow.store.diagnosis.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("taskflow.store.diagnosis.STATEMENT_TIMEOUT", "500ms")
+    monkeypatch.setattr(examination, "CHECKS", (Check("dawdles", "database", dawdle), *examination.CHECKS))
     with healthy.transaction():
         healthy.execute("LOCK TABLE taskflow.leases")
         found = examined(dsn)
-    (finding,) = found["leader"].findings
-    assert "could not be made" in finding.what
+    for name in ("dawdles", "leader"):
+        (finding,) = found[name].findings
+        assert "could not be made" in finding.what
     assert found["schedules"].findings == []
 
 
