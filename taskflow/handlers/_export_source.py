@@ -101,7 +101,7 @@ def _connection(context: Context, settings: Settings) -> Iterator[psycopg.Connec
         return
     try:
         connection = psycopg.connect(
-            settings.export_database_url, connect_timeout=10, application_name="taskflow export"
+            settings.export_database_url, connect_timeout=10, prepare_threshold=None, application_name="taskflow export"
         )
     except psycopg.ProgrammingError:  # its message repeats the string, and with it the password
         raise DeadLetter("TASKFLOW_EXPORT_DATABASE_URL is not a PostgreSQL connection string") from None
@@ -132,7 +132,7 @@ def _bound(connection: psycopg.Connection[Any], query: str, params: Mapping[str,
         raise DeadLetter("a text contains the character U+0000, which PostgreSQL cannot store")
     try:
         return psycopg.ClientCursor(connection).mogrify(query.strip().rstrip(";"), params)
-    except (psycopg.ProgrammingError, KeyError, TypeError) as error:
+    except (psycopg.Error, KeyError, TypeError) as error:
         raise DeadLetter(
             f"the query's parameters do not fit: {error}. They are written %(name)s, and a percent sign %%"
         ) from error
@@ -160,7 +160,7 @@ def _translated(error: psycopg.Error) -> Exception:
 
 
 def _message(error: psycopg.Error) -> str:
-    """What the server says, in one line; `at character` counts from the start of the query."""
+    """What the server says, in one line."""
     diag = error.diag
     parts = [diag.message_primary or " ".join(str(error).split())]
     parts += [

@@ -13,6 +13,7 @@ from taskflow import DeadLetter
 # Decoders that are known to be sound: not EPS, which runs a program, nor the many that nobody looks after.
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 WRITABLE = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: JPEG with a second image behind
+MAX_PROFILE_BYTES = 1024 * 1024
 WHITE = (255, 255, 255)
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, ZeroDivisionError)
 
@@ -62,6 +63,8 @@ class Picture:
         opened.load()
         image = _plain(ImageOps.exif_transpose(opened))
         profile = opened.info.get("icc_profile") if opened.mode in ("RGB", "RGBA", "L") else None
+        if profile and len(profile) > MAX_PROFILE_BYTES:
+            profile = None
         return cls(image, form.lower(), *((height, width) if turned else (width, height)), profile)
 
     @property

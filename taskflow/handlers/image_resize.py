@@ -26,7 +26,9 @@ Fit = Literal["fit", "cover", "contain"]
 class Size(BaseModel):
     """A box in pixels; with one side alone the other follows from the image."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        strict=True, extra="forbid", json_schema_extra={"anyOf": [{"required": ["width"]}, {"required": ["height"]}]}
+    )
 
     width: Side | None = Field(None, description="Pixels; at most, or exactly: see fit.")
     height: Side | None = Field(None, description="Pixels; at most, or exactly: see fit.")

@@ -18,6 +18,7 @@ DAYS = {"daily": 1, "weekly": 7}
 LONGEST = timedelta(days=92)
 KEPT = timedelta(days=90)  # statistics; see taskflow.expire_rows()
 SETTLING = timedelta(seconds=10)
+TIMEOUT_SECONDS = 1800.0
 MAILED_ONCE_FOR = timedelta(days=30)
 FIRST_START = "SELECT coalesce(min(started_at), now()) FROM taskflow.task_attempts(%s)"
 
@@ -84,7 +85,7 @@ class Report(BaseModel):
         return Period(*(datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, today)))
 
 
-@task("report")
+@task("report", timeout=TIMEOUT_SECONDS)
 def report(payload: Report, context: Context) -> dict[str, Any]:
     """Return the figures of the period; docs/handlers.md lists them.
 

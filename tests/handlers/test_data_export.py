@@ -237,6 +237,7 @@ def test_parameters_are_values_never_sql(export: Export, root: Path) -> None:
         ("SELECT '5%'", "a percent sign %%"),
         ("SELECT '%s'", "a percent sign %%"),
         ("SELECT 'a\0b'", "U\\+0000"),
+        ("SELECT pg_catalog.lo_create(0)", "read-only transaction"),
     ],
 )
 def test_what_is_not_one_select_that_writes_nothing_is_final(
@@ -251,6 +252,20 @@ def test_what_is_not_one_select_that_writes_nothing_is_final(
             0,
             None,
         )
+
+
+def test_a_list_of_different_kinds_is_final(export: Export) -> None:
+    with pytest.raises(DeadLetter, match="parameters do not fit"):
+        export("SELECT %(list)s", params={"list": ["a", 1]})
+
+
+def test_without_the_library_for_xlsx_the_error_names_the_extra(
+    export: Export, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    with pytest.raises(DeadLetter, match=r"pip install 'taskflow-pg\[exports\]'"):
+        export("SELECT 1", format="xlsx")
+    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 def test_two_columns_of_one_name_are_refused_as_json(export: Export) -> None:
@@ -370,17 +385,22 @@ def test_a_cancel_and_a_timeout_end_the_query_on_the_server_and_leave_nothing(
     def export(number: int, **columns: Any) -> int:
         return bench.enqueue("data_export", json.dumps({"query": f"SELECT {number}, pg_sleep(60)"}), **columns)
 
+    first = bench.enqueue("data_export", json.dumps({"query": "SELECT 1"}))
+
     def runs(number: int) -> bool:
         like = f"COPY%SELECT {number}, pg_sleep%"
         return bool(connection.execute("SELECT FROM pg_stat_activity WHERE query LIKE %s", (like,)).fetchall())
 
-    with bench.worker(types=("data_export",)):
-        cancelled, timed_out = export(1), export(2, timeout=6, max_attempts=1)
-        bench.wait(lambda: runs(1) and runs(2))
-        connection.execute("SELECT taskflow.cancel(%s)", (cancelled,))
-        assert bench.ended(cancelled) == ("cancelled",)
-        bench.wait(lambda: not runs(1), 5)
+    with bench.worker(types=("data_export",), concurrency=1):
+        bench.wait(lambda: bench.task(first, "state") == ("completed",), 60)  # its process is there for the next one
+        timed_out = export(1, timeout=4, max_attempts=1)
+        bench.wait(lambda: runs(1))
         state, error = bench.ended(timed_out, "error")
         assert (state, "timeout" in error) == ("dead_letter", True)
+        bench.wait(lambda: not runs(1), 5)
+        cancelled = export(2)
+        bench.wait(lambda: runs(2), 60)
+        connection.execute("SELECT taskflow.cancel(%s)", (cancelled,))
+        assert bench.ended(cancelled) == ("cancelled",)
         bench.wait(lambda: not runs(2), 5)
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [f"{first}.csv"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -288,6 +289,13 @@ def test_an_answer_that_is_too_long_is_read_no_further(
     answers["/large"] = (200, {}, b"x" * 50_000_000)
     with pytest.raises(DeadLetter, match="more than 100,000 bytes"):
         resize((10, 10), url=f"{url}/large")
+
+
+def test_without_the_library_the_error_names_the_extra(resize: Resize, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "taskflow.handlers._pictures", raising=False)
+    with pytest.raises(DeadLetter, match=r"pip install 'taskflow-pg\[images\]'"):
+        resize((10, 10))
 
 
 def test_it_runs_in_a_process_of_its_own() -> None:
