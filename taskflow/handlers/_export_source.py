@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from taskflow import Context, DeadLetter
+from taskflow.handlers._export_parameters import bound
 from taskflow.settings import Settings
 
 # A transaction ends the attempt, or passes: a standby that replays, a server that is shut down, a timeout, no memory.
@@ -85,7 +86,7 @@ def source(query: str, params: Mapping[str, Any], context: Context, settings: Se
     try:
         with _connection(context, settings) as connection:
             _limit(connection, context, settings)
-            text = _bound(connection, query, params)
+            text = bound(query.strip().rstrip(";"), params)
             columns = _checked(connection, text)
             yield Source(connection, text, columns, _expected_rows(connection, text))
             connection.rollback()
@@ -123,19 +124,10 @@ def _limit(connection: psycopg.Connection[Any], context: Context, settings: Sett
     with contextlib.suppress(psycopg.DataError, psycopg.ProgrammingError), connection.transaction():
         connection.execute("SELECT set_config('client_connection_check_interval', '500ms', true)")
     if settings.export_role:
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(settings.export_role)))
-
-
-def _bound(connection: psycopg.Connection[Any], query: str, params: Mapping[str, Any]) -> str:
-    """The query with the parameters as literals, since COPY takes none; without what may stand behind it."""
-    if "\0" in query or any("\0" in value for value in params.values() if isinstance(value, str)):
-        raise DeadLetter("a text contains the character U+0000, which PostgreSQL cannot store")
-    try:
-        return psycopg.ClientCursor(connection).mogrify(query.strip().rstrip(";"), params)
-    except (psycopg.Error, KeyError, TypeError) as error:
-        raise DeadLetter(
-            f"the query's parameters do not fit: {error}. They are written %(name)s, and a percent sign %%"
-        ) from error
+        try:
+            connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(settings.export_role)))
+        except (psycopg.DataError, psycopg.ProgrammingError) as error:
+            raise DeadLetter(f"the role of TASKFLOW_EXPORT_ROLE cannot be taken: {_message(error)}") from error
 
 
 def _checked(connection: psycopg.Connection[Any], text: str) -> tuple[Column, ...]:

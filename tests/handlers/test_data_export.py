@@ -233,10 +233,11 @@ def test_parameters_are_values_never_sql(export: Export, root: Path) -> None:
         ),
         ("SELECT * FROM missing", 'relation "missing" does not exist'),
         ("SELECT 1 / 0", "division by zero"),
-        ("SELECT %(nobody)s", "parameters do not fit: query parameter missing: nobody"),
-        ("SELECT '5%'", "a percent sign %%"),
-        ("SELECT '%s'", "a percent sign %%"),
-        ("SELECT 'a\0b'", "U\\+0000"),
+        ("SELECT %(nobody)s", "needs the parameter 'nobody'"),
+        ("SELECT '5%'", "a percent sign is written %%"),
+        ("SELECT '%s'", "a percent sign is written %%"),
+        ("SELECT %(a)d", "a percent sign is written %%"),
+        ("SELECT 'a\0b'", "the query contains the character U\\+0000"),
         ("SELECT pg_catalog.lo_create(0)", "read-only transaction"),
     ],
 )
@@ -254,9 +255,36 @@ def test_what_is_not_one_select_that_writes_nothing_is_final(
         )
 
 
-def test_a_list_of_different_kinds_is_final(export: Export) -> None:
-    with pytest.raises(DeadLetter, match="parameters do not fit"):
-        export("SELECT %(list)s", params={"list": ["a", 1]})
+@pytest.mark.parametrize(
+    "value", ["", "a", "ü 😀 \u2028", "it's", 'a "b" \\ {c,d}', "\n--\t/* */;$$%(x)s%%", "NULL", "\\u0041"]
+)
+def test_a_text_comes_back_as_it_was_alone_and_in_an_array(export: Export, root: Path, value: str) -> None:
+    query = "SELECT %(text)s::text AS text, %(list)s::text[] AS list"
+    export(query, params={"text": value, "list": [value, None, value]}, format="ndjson", path="rows")
+    assert json.loads((root / "rows").read_text()) == {"text": value, "list": [value, None, value]}
+
+
+@pytest.mark.parametrize(
+    "value", ["x\nUNION SELECT 'stolen' --", "x*/ UNION SELECT 'stolen' /*", "' UNION SELECT 'stolen' --"]
+)
+def test_a_value_never_becomes_sql_wherever_its_placeholder_stands(export: Export, root: Path, value: str) -> None:
+    commented = "-- all of %(text)s\nSELECT 'own' /* not %(text)s */ AS what -- %(text)s"
+    export(commented, params={"text": value}, path="rows")
+    assert (root / "rows").read_text() == "what\nown\n"
+    with pytest.raises(DeadLetter):
+        export("SELECT '%(text)s' AS what", params={"text": value})
+
+
+def test_numbers_keep_their_sign_and_all_their_digits(export: Export, root: Path) -> None:
+    params = {"a": -5, "b": 2**62, "c": -1.5e-7, "d": True, "e": None}
+    query = "SELECT 1 -%(a)s AS a, %(b)s AS b, %(c)s AS c, %(d)s AS d, %(e)s AS e, ARRAY[1, 2] @> %(f)s AS f"
+    export(query, params={**params, "f": [2]}, path="rows")
+    assert (root / "rows").read_text() == f"a,b,c,d,e,f\n6,{2**62},-0.00000015,t,,t\n"
+
+
+def test_a_parameter_that_the_query_does_not_have_is_final(export: Export) -> None:
+    with pytest.raises(DeadLetter, match="the query has no parameter since"):
+        export("SELECT 1", params={"since": "2026-01-01"})
 
 
 def test_without_the_library_for_xlsx_the_error_names_the_extra(
@@ -324,6 +352,9 @@ def test_the_role_and_the_database_of_exports_are_used(
     monkeypatch.setenv("TASKFLOW_EXPORT_ROLE", "taskflow_producer")
     with pytest.raises(DeadLetter, match=r"permission denied .*42501"):
         export("SELECT * FROM taskflow.api_keys")
+    monkeypatch.setenv("TASKFLOW_EXPORT_ROLE", "nobody at all")
+    with pytest.raises(DeadLetter, match='role of TASKFLOW_EXPORT_ROLE cannot be taken: role "nobody at all" does not'):
+        export("SELECT 1")
     monkeypatch.setenv("TASKFLOW_EXPORT_ROLE", "")
     monkeypatch.setenv("TASKFLOW_EXPORT_DATABASE_URL", f"{shared_dsn}&options=-csearch_path%3Delsewhere")
     export("SELECT current_setting('search_path') AS path, current_setting('application_name') AS name", path="x")
