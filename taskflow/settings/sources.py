@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -69,7 +70,7 @@ def of_file(environ: Mapping[str, str], fields: Mapping[str, Any]) -> Layer:
     """
     named = environ.get(FILE_VARIABLE)
     path = Path(named or FILE_NAME)
-    if not named and not path.is_file():
+    if not named and not os.path.isfile(path):
         return Layer()
     layer = Layer()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,15 @@ def test_a_directory_or_a_binary_is_no_file_of_settings(tmp_path: Path, monkeypa
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     monkeypatch.setenv("TASKFLOW_CONFIG", str(tmp_path / "binary"))
     assert "is no TOML file" in problems()[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_directory_that_may_not_be_looked_into_has_no_file(file: Path) -> None:
+    file.parent.chmod(0)
+    try:
+        assert load().port == 8080
+    finally:
+        file.parent.chmod(0o700)
 
 
 def test_a_problem_never_repeats_the_value(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
