@@ -172,11 +172,11 @@ def test_handlers_complete_their_tasks_in_transactions_of_their_own_behind_a_poo
     types = ("book", "book_async", "sql")
     connection.execute(
         "INSERT INTO taskflow.tasks (type, payload, retry_delay) SELECT unnest(%s::text[]), %s, 0"
-        " FROM generate_series(1, 50)",
+        " FROM generate_series(1, 20)",
         (list(types), '{"function": "pg_catalog.pg_backend_pid", "args": []}'),
     )
-    wait_until(lambda: completed(connection) == 50 * len(types))
-    assert connection.execute("SELECT count(*), count(DISTINCT task_id) FROM effects").fetchone() == (100, 100)
-    assert connection.execute("SELECT count(*), max(attempt) FROM taskflow.executions").fetchone() == (150, 1)
+    wait_until(lambda: completed(connection) == 20 * len(types))
+    assert connection.execute("SELECT count(*), count(DISTINCT task_id) FROM effects").fetchone() == (40, 40)
+    assert connection.execute("SELECT count(*), max(attempt) FROM taskflow.executions").fetchone() == (60, 1)
     with psycopg.connect(pooler.dsn, autocommit=True, prepare_threshold=None) as behind:
         assert behind.execute("SHOW statement_timeout").fetchone() == ("0",), "a setting stays with others"

@@ -7,7 +7,7 @@ import pytest
 from tests.acceptance.ledger import SOON, assert_in_order, enqueue, outcomes, settle, states
 
 KILLS = 2
-TASKS = 80
+TASKS = 50
 OBJECTS = """
     CREATE TABLE effects (task_id bigint, attempt int);
     CREATE SCHEMA billing;

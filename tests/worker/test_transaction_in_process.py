@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from multiprocessing.connection import Pipe
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import psycopg
@@ -11,6 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskflow.tasks.registry import registry
+from taskflow.worker.attempt import Attempt
+from taskflow.worker.connections import HandlerConnections
+from taskflow.worker.own_completion import Stage
+from taskflow.worker.process_slots import ProcessSlots
 from tests.worker.conftest import Bench
 from tests.worker.test_commit_in_doubt import IN_COMMIT, SLOW_COMMIT, names
 
@@ -70,3 +76,19 @@ def test_a_child_that_is_killed_in_its_commit_has_done_its_work_once(
     assert effects() == [(task_id, 1 if commits else 2)]
     assert [row[1] for row in bench.executions(task_id)] == (["succeeded"] if commits else ["failed", "succeeded"])
     assert "completion_refused" not in names(logs)
+
+
+def test_what_a_child_had_said_before_it_was_killed_is_heard() -> None:
+    ours, theirs = Pipe()
+    theirs.send(("commit_begins",))
+    theirs.send(("committed", '"42"', True))
+    theirs.close()
+    gone: Any = Mock(pipe=ours)
+    gone.reap.return_value = "was killed"
+    connections: Any = HandlerConnections("", lambda: None)
+    nothing: Any = None
+    attempt = Attempt(nothing, nothing, 1, 0.0, 60.0, connections)
+
+    assert ProcessSlots(nothing, {})._discard(gone, attempt) == "was killed"
+    assert attempt.own is not None
+    assert (attempt.own.stage, attempt.own.stored, attempt.own.released) == (Stage.COMMITTED, '"42"', True)
