@@ -126,11 +126,11 @@ class Files:
                     with _locked(left):
                         shutil.rmtree(left, ignore_errors=True)
         path = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=self.root))
-        try:
-            with _locked(path):
-                yield str(path)
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # NFS locks no directory; then nobody can lock one that was left either
+                stack.enter_context(_locked(path))
+            yield str(path)
 
     def _check_root(self) -> None:
         if not self.root.is_dir():

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import psycopg
 
@@ -158,7 +159,7 @@ class Figures:
     def _busiest(self) -> list[dict[str, Any]]:
         fullest = sorted(self._hours.items(), key=lambda item: (-item[1][0], item[0]))[:MAX_HOURS]
         return [
-            {"hour": hour.astimezone(UTC).isoformat(), "attempts": attempts, "failures": failures}
+            {"hour": hour.astimezone(ZoneInfo(self._timezone)).isoformat(), "attempts": attempts, "failures": failures}
             for hour, (attempts, failures) in fullest
         ]
 

@@ -63,7 +63,7 @@ def as_text(report: Report) -> str:
             for row in report["types"][:20]
         ]
     if report["busiest_hours"]:
-        lines += ["", "Busiest hours (UTC):"]
+        lines += ["", "Busiest hours:"]
         lines += [f"  {row['hour']}: {row['attempts']:,} attempts" for row in report["busiest_hours"]]
     if report["errors"]:
         lines += ["", "Dead letters died of:"]
@@ -84,7 +84,7 @@ def as_html(report: Report) -> str:
         _html_table("Attempts", ("outcome", "attempts"), attempts),
         _html_table("Latency", ("of completed tasks", "seconds"), latency),
         _html_table("By queue and type", COLUMNS, _table(report)),
-        _html_table("Busiest hours (UTC)", ("hour", "attempts", "failures"), hours),
+        _html_table("Busiest hours", ("hour", "attempts", "failures"), hours),
         _html_table("Dead letters", ("type", "tasks", "error"), errors),
     ]
     heading = html.escape(title)
