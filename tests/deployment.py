@@ -57,7 +57,7 @@ def deployment(dsn: str, *, worker: bool = True, types: tuple[str, ...] = (), **
 
 
 @contextlib.contextmanager
-def running_worker(dsn: str, types: tuple[str, ...]) -> Iterator[None]:
+def running_worker(dsn: str, types: tuple[str, ...] = ()) -> Iterator[None]:
     """A worker with the built-in types and four slots, which waits for nothing at its end."""
     settings = load(database_url=dsn, concurrency=4, heartbeat_interval=0.2, drain_timeout=0.1, types=types)
     worker = Worker(settings, registry)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.deployment import Deployment, deployment
+from tests.deployment import Deployment, deployment, running_worker
 
 SMOKE = Path(__file__).resolve().parents[1] / "ops" / "smoke"
 STEPS = [
@@ -34,10 +35,17 @@ def tasks(at: Deployment) -> int:
     return int(row[0])
 
 
-def test_every_step_is_ok_and_nothing_stays_behind(dsn: str) -> None:
-    with deployment(dsn) as running:
-        code, steps = smoke(running.url, "--key", running.key)
-        left = tasks(running)
+@pytest.fixture(scope="module")
+def idle(shared_dsn: str) -> Iterator[Deployment]:
+    """A deployment that asks for keys, without a worker."""
+    with deployment(shared_dsn, worker=False) as running:
+        yield running
+
+
+def test_every_step_is_ok_and_nothing_stays_behind(idle: Deployment) -> None:
+    with running_worker(idle.dsn):
+        code, steps = smoke(idle.url, "--key", idle.key)
+    left = tasks(idle)
 
     assert list(steps) == STEPS
     assert {word for word, _ in steps.values()} == {"ok"}, steps
@@ -46,10 +54,9 @@ def test_every_step_is_ok_and_nothing_stays_behind(dsn: str) -> None:
     assert left == 0
 
 
-def test_without_a_worker_it_fails_says_why_and_removes_its_task(dsn: str) -> None:
-    with deployment(dsn, worker=False) as running:
-        code, steps = smoke(running.url, "--key", running.key, "--timeout", "1")
-        left = tasks(running)
+def test_without_a_worker_it_fails_says_why_and_removes_its_task(idle: Deployment) -> None:
+    code, steps = smoke(idle.url, "--key", idle.key, "--timeout", "1")
+    left = tasks(idle)
 
     failed = {name: words for name, (word, words) in steps.items() if word == "FAIL"}
     assert code == 1
@@ -60,19 +67,18 @@ def test_without_a_worker_it_fails_says_why_and_removes_its_task(dsn: str) -> No
     assert left == 0
 
 
-def test_a_server_that_lets_everybody_in_and_one_that_refuses_the_key_fail_the_step_auth(dsn: str) -> None:
-    with deployment(dsn, worker=False, auth="off") as running:
+def test_a_server_that_lets_everybody_in_and_one_that_refuses_the_key_fail_the_step_auth(idle: Deployment) -> None:
+    with deployment(idle.dsn, worker=False, auth="off") as running:
         code, steps = smoke(running.url, "--key", running.key)
     assert code == 1
     assert steps["auth"] == ("FAIL", "a request without a key was answered with 200 instead of 401")
 
-    with deployment(dsn, worker=False) as running:
-        for arguments, words in ((["--key", "tf_wrong"], "--key"), ([], "a key is asked for, and none was given")):
-            code, steps = smoke(running.url, *arguments)
-            assert code == 1
-            assert steps["auth"][0] == "FAIL"
-            assert words in steps["auth"][1]
-            assert list(steps)[-1] == "auth", "nothing else can be asked"
+    for arguments, words in ((["--key", "tf_wrong"], "--key"), ([], "a key is asked for, and none was given")):
+        code, steps = smoke(idle.url, *arguments)
+        assert code == 1
+        assert steps["auth"][0] == "FAIL"
+        assert words in steps["auth"][1]
+        assert list(steps)[-1] == "auth", "nothing else can be asked"
 
 
 def test_nobody_at_the_address_is_one_line(free_port: int) -> None:
