@@ -190,24 +190,31 @@ def test_the_python_that_is_shown_compiles(page: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pages_about_handlers_and_tests_do_what_they_say(tmp_path: Path, cluster: Cluster) -> None:
-    """Each block that begins with a file's name is that file of the project that `taskflow init` makes."""
-    project = tmp_path / "shop"
+def test_the_pages_about_handlers_and_tests_and_the_examples_do_what_they_say(tmp_path: Path, cluster: Cluster) -> None:
+    """Each block that begins with a file's name is that file of the project that `taskflow init` makes. Its tests, and
+    those of docs/examples, are run by pytest with our plugin."""
+    project, examples = tmp_path / "shop", ROOT / "docs" / "examples"
     assert CliRunner().invoke(main, ["init", str(project)]).exit_code == 0
     for page in (ROOT / "docs" / "adding-a-handler.md", ROOT / "docs" / "testing.md"):
         for block in blocks(page, "python"):
             (name,) = re.findall(r"\A# ([\w/]+\.py)\n", block)
             assert not (project / name).exists(), f"{page.name} shows {name} again"
             (project / name).write_text(block)
-    environment = {**os.environ, **UNMEASURED, "PYTHONPATH": str(ROOT), "TASKFLOW_TEST_DATABASE_URL": cluster.dsn()}
+    settings = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TASKFLOW_TEST_DATABASE_URL": cluster.dsn(),
+    }
+    plugins = ["-p", "taskflow.testing.plugin", "-p", "no:schemathesis", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "taskflow.testing.plugin", "-p", "no:schemathesis", "-W", "error"],
+        [sys.executable, "-m", "pytest", "-q", *plugins, "-c", project / "pytest.ini", project / "tests", examples],
         cwd=project,
-        env=environment,
+        env={**os.environ, **UNMEASURED, **settings},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    tests = sum(len(re.findall(r"^ *def test_", path.read_text(), re.MULTILINE)) for path in project.rglob("test_*.py"))
+    files = [*project.rglob("test_*.py"), *examples.rglob("test_*.py")]
+    tests = sum(len(re.findall(r"^ *def test_", path.read_text(), re.MULTILINE)) for path in files)
     assert f"{tests} passed" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -68,5 +69,5 @@ def _write(path: Path, text: str) -> None:
 def _next(directory: Path) -> str:
     commands = ["pip install -r requirements-dev.txt", "pytest", "taskflow dev --import tasks --reload"]
     if directory != Path():
-        commands.insert(0, f"cd {directory}")
+        commands.insert(0, f"cd {shlex.quote(str(directory))}")
     return "\n".join(["Next (README.md has more):", *(f"  {line}" for line in commands)])

@@ -56,6 +56,7 @@ def test_a_wheel_in_an_empty_environment_migrates_and_runs(checkout: Path, tmp_p
         **{f"taskflow/_migrations/{path.name}": path for path in (ROOT / "migrations").glob("*.*")},
         **{f"taskflow/_migrations/versions/{path.name}": path for path in (ROOT / "migrations/versions").glob("*.py")},
         **{str(path.relative_to(ROOT)): path for path in (ROOT / "taskflow").rglob("*.py")},
+        **{str(path.relative_to(ROOT)): path for path in (ROOT / "taskflow/cli/project").iterdir()},
     }
     assert sources.keys() <= packed
     assert not [name for name in packed if name.startswith(("tests/", "sql/", "migrations/", "ops/"))]
@@ -65,6 +66,12 @@ def test_a_wheel_in_an_empty_environment_migrates_and_runs(checkout: Path, tmp_p
     run(*PIP, "--python", venv / "bin/python", "install", "--quiet", "--no-compile", wheel, **UNMEASURED)
     taskflow = venv / "bin/taskflow"
     assert run(taskflow, "version").startswith("taskflow 0.1.0 (Python ")
+    assert "taskflow dev --import tasks" in run(taskflow, "init", tmp_path / "project")
+    plugins = (
+        "from importlib.metadata import entry_points as e; print(*(p.load().__name__ for p in e(group='pytest11')))"
+    )
+    run(*PIP, "--python", venv / "bin/python", "install", "--quiet", "--no-compile", "pytest", **UNMEASURED)
+    assert "taskflow.testing.plugin" in run(venv / "bin/python", "-c", plugins)
     run(taskflow, "migrate", DATABASE_URL=empty_dsn)
     assert "Nothing is pending" in run(taskflow, "migrate", "status", DATABASE_URL=empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 from taskflow.cli.init import FILES
 from taskflow.cli.main import main
-from taskflow.cluster import Cluster
-from tests.forked import UNMEASURED
-
-ROOT = Path(__file__).parents[2]
+from tests.acceptance.support import Processes
 
 
 def init(directory: Path) -> Result:
@@ -55,42 +53,42 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> 
     assert done.output.startswith(f"error: Cannot write to {tmp_path / 'file'}")
 
 
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """The processes of this test; none outlives it."""
+    own = Processes(tmp_path, measured=True)
+    yield own
+    own.close()
+
+
 @pytest.mark.slow
-def test_the_project_passes_its_own_tests_and_runs(tmp_path: Path, cluster: Cluster, dsn: str) -> None:
+def test_the_project_runs_and_its_worker_follows_changes_until_ctrl_c(
+    processes: Processes, tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That its own tests pass is shown by tests/test_docs.py."""
     project = tmp_path / "shop"
     assert init(project).exit_code == 0
-    environment = {**os.environ, **UNMEASURED, "PYTHONPATH": str(ROOT)}
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "taskflow.testing.plugin"],
-        cwd=project,
-        env={**environment, "TASKFLOW_TEST_DATABASE_URL": cluster.dsn()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tests.returncode == 0, tests.stdout
-    assert "3 passed" in tests.stdout
+    monkeypatch.chdir(project)
+    dev = processes.start("dev", "--import", "tasks", "--reload", "--port", "0", dsn=dsn)
+    processes.wait_until(lambda: "database  " in dev.logs() or not dev.running)
+    (url,) = re.findall(r"API +(http://\S+)/tasks", dev.logs())
 
-    dev = subprocess.Popen(
-        [sys.executable, "-m", "taskflow", "dev", "--import", "tasks", "--reload", "--port", "0"],
-        cwd=project,
-        env={**environment, "DATABASE_URL": dsn},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert dev.stdout is not None
-        said = ""
-        while "database  " not in said:
-            line = dev.stdout.readline()
-            assert line, said
-            said += line
-        (url,) = re.findall(r"API +(http://\S+)/tasks", said)
+    def result() -> Any:
         task = httpx.post(f"{url}/tasks", json={"type": "welcome", "queue": "mail", "payload": {"name": "Ada"}}).json()
-        ended = httpx.get(f"{url}/tasks/{task['id']}", params={"wait": 20}, timeout=30).json()
-        assert (ended["state"], ended["result"]) == ("completed", {"text": "Hello, Ada!"})
-    finally:
-        dev.send_signal(signal.SIGINT)
-        rest, _ = dev.communicate(timeout=40)
-    assert dev.returncode == 0, rest
+        ended = httpx.get(f"{url}/tasks/{task['id']}", params={"wait": 20}, timeout=40).json()
+        assert ended["state"] == "completed", dev.shown_logs()
+        return ended["result"]
+
+    assert result() == {"text": "Hello, Ada!"}
+    source = (project / "tasks.py").read_text()
+    (project / "tasks.py").write_text("def broken(:\n")
+    processes.wait_until(lambda: "SyntaxError" in dev.logs() and "started again when a file changes" in dev.logs())
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (0,)
+    (project / "tasks.py").write_text(source.replace("Hello", "Hi"))
+    assert result() == {"text": "Hi, Ada!"}
+    children = dev.children()
+    assert len(children) > 2
+    dev.signal(signal.SIGINT)
+    assert dev.wait() == 0
+    assert [pid for pid in children if psutil.pid_exists(pid)] == []

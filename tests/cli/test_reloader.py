@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+from click.testing import CliRunner
 
+from taskflow.cli import reloader as reloader_module
+from taskflow.cli.main import main
 from taskflow.cli.reloader import Reloader, changed, state_of, watched_roots
-from tests.acceptance.support import Processes
-
-HANDLER = """
-from taskflow import task
-
-@task("version")
-def version(payload):
-    return {number}
-"""
 
 
 def test_every_python_file_is_watched_but_not_those_of_environments_and_tools(tmp_path: Path) -> None:
@@ -61,14 +53,6 @@ def test_packages_that_are_imported_from_elsewhere_are_watched_too(
     roots = watched_roots(["theirs.tasks", "theirs.mail", "single", "mine.tasks", "missing.tasks"], here)
     assert roots == [here, source / "theirs", source / "single.py"]
     assert {Path(path).name for path in state_of(roots)} == {"__init__.py", "single.py"}
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    """The processes of this test; none outlives it."""
-    own = Processes(tmp_path)
-    yield own
-    own.close()
 
 
 @pytest.fixture
@@ -132,34 +116,19 @@ def test_a_program_that_does_not_end_in_time_is_killed(
         os.kill(first, 0)
 
 
-@pytest.mark.slow
-def test_a_worker_runs_the_new_code_waits_for_a_syntax_error_to_be_mended_and_ends_with_ctrl_c(
-    processes: Processes, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    file = project / "handlers_that_change.py"
-    file.write_text(HANDLER.format(number=1))
-    monkeypatch.chdir(project)
-    worker = processes.start("worker", "--reload", "--import", file.stem, "--no-leader", "--concurrency", "3", dsn=dsn)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-
-        def result() -> object:
-            connection.execute("INSERT INTO taskflow.tasks (type) VALUES ('version')")
-            query = "SELECT result FROM taskflow.tasks WHERE state = 'completed' ORDER BY id DESC LIMIT 1"
-            row = processes.wait_until(lambda: connection.execute(query).fetchone())
-            connection.execute("DELETE FROM taskflow.tasks")
-            return row[0]
-
-        assert result() == 1
-        assert connection.execute("SELECT concurrency FROM taskflow.workers").fetchone() == (3,)
-        file.write_text("def broken(:\n")
-        processes.wait_until(lambda: "SyntaxError" in worker.logs() and "ended with exit code" in worker.logs())
-        assert connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (0,)
-        file.write_text(HANDLER.format(number=2))
-        assert result() == 2
-    (child,) = worker.children()
-    worker.signal(signal.SIGINT)
-    assert worker.wait() == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+def test_the_worker_that_is_started_again_has_the_flags_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], tuple[str, ...], float]] = []
+    monkeypatch.setattr(reloader_module, "run_reloading", lambda *arguments: started.append(arguments) or 7)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/never_asked")
+    flags = ["--import", "a,b.tasks", "--queues", "x,y", "--concurrency", "3", "--no-leader", "--metrics-port", "9000"]
+    assert CliRunner().invoke(main, ["worker", "--reload", *flags]).exit_code == 7
+    assert CliRunner().invoke(main, ["worker", "--reload", "--drain-timeout", "1"]).exit_code == 7
+    (first, imports, seconds), (second, _, short) = started
+    assert first[:4] == [sys.executable, "-m", "taskflow", "worker"]
+    given = dict(zip(first[5::2], first[6::2], strict=True))
+    assert first[4] == "--no-leader"
+    expected = {"--import": "a,b.tasks", "--queues": "x,y", "--concurrency": "3", "--metrics-port": "9000"}
+    assert expected.items() <= given.items()
+    assert (imports, seconds, float(given["--drain-timeout"])) == (("a", "b.tasks"), 5.0, 5.0)
+    assert second[4:] == ["--leader", "--drain-timeout", "1.0"]
+    assert short == 1.0

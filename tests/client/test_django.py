@@ -14,7 +14,7 @@ from django.db.utils import ConnectionHandler
 from django.utils.connection import ConnectionProxy
 from psycopg.conninfo import conninfo_to_dict
 
-from taskflow import AsyncClient, Client, InvalidTask
+from taskflow import AsyncClient, Client, UniqueConflict
 
 if not settings.configured:
     settings.configure(USE_TZ=True, LOGGING_CONFIG=None)
@@ -58,8 +58,8 @@ def test_a_savepoint_of_django_takes_its_task_along(
 ) -> None:
     with atomic():
         client.enqueue("mail", connection=django)
-        with pytest.raises(InvalidTask), atomic():
-            client.enqueue_many([{"type": "mail"}, {"type": "mail", "timeout": 1e9}], connection=django)
+        with pytest.raises(UniqueConflict), atomic():
+            client.enqueue_many([{"type": "mail", "unique_key": "k", "on_conflict": "error"}] * 2, connection=django)
     assert count() == 1
 
 

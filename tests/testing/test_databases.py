@@ -75,7 +75,10 @@ def test_tables_of_the_program_are_made_once_in_a_template_of_their_own(made: Da
     left_open[0].close()
 
 
-def test_all_are_dropped_at_the_end_and_those_of_a_dead_session_by_the_next(cluster: Cluster) -> None:
+def test_all_are_dropped_at_the_end_and_those_of_a_dead_session_by_the_next(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "_make_schema", lambda _: None)  # which takes a second
     before = names(cluster)
     alive, dead = Databases(cluster.dsn()), Databases(cluster.dsn())
     with alive.database(), dead.database():
