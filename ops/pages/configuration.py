@@ -84,12 +84,9 @@ SECTIONS = {
         "Worker",
         "See [metrics](observability.md#metrics) for the port, [signals](operations.md#signals) for its end.",
     ),
-    "files_root": ("Task types", "See [task types](handlers.md)."),
     "retention_completed": ("Leader", "See [retention](operations.md#retention)."),
-    "smtp_host": (
-        "Task types",
-        "For the workers that run [email](handlers.md#email) and [webhook](handlers.md#webhook).",
-    ),
+    "smtp_host": ("Task types", "For the workers that run the [task types that come along](handlers.md)."),
+    "url": ("Command line", "See [the command line](cli.md)."),
     "host": (
         "Server",
         "See [security](security.md), [events](events.md) and [poolers](operations.md#poolers).",

@@ -173,6 +173,11 @@ class Settings(BaseModel):
     """A stream ends after this time, and its client connects again."""
     web_prepare: bool = True
     """Prepared statements; `false` where a pooler in between is not noticed."""
+    # command line
+    url: str = ""
+    """A server, as `http://127.0.0.1:8080`, that commands ask instead of the database; `--url` wins."""
+    key: str = Field("", repr=False)
+    """The key that they show it; `--key` wins, and every user of the machine can see that."""
 
     @field_validator(
         *("queues", "types", "imports", "sql_functions", "allowed_hosts", "cors_origins", "trusted_proxies", "redact"),
@@ -188,7 +193,7 @@ class Settings(BaseModel):
     def _lower(cls, value: Any) -> Any:
         return LOG_LEVELS.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
 
-    @field_validator("admin_key")
+    @field_validator("admin_key", "key")
     @classmethod
     def _as_it_is_sent(cls, value: str) -> str:
         return value.strip()  # as that of a header is

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import threading
+from collections.abc import Collection
 from types import ModuleType
 
 from flask import Flask
 
 from taskflow.settings import Settings
-from taskflow.web import resources
+from taskflow.web import resources as all_resources
 from taskflow.web.access.auth import Authentication
 from taskflow.web.access.backpressure import Backpressure
 from taskflow.web.access.client_address import TrustedProxies
@@ -36,10 +37,13 @@ MAX_BODY_BYTES = 1024 * 1024
 THREADS_KEPT_FREE = 16
 
 
-def create_app(settings: Settings, rate_limit: RateLimit | None = None) -> Flask:
+def create_app(
+    settings: Settings, rate_limit: RateLimit | None = None, *, resources: Collection[str] | None = None
+) -> Flask:
     """The WSGI application for `settings`. It comes up without a database, and answers 503 until there is one.
 
-    `rate_limit`: one that several processes share; None: this application counts for itself.
+    `rate_limit`: one that several processes share; None: this application counts for itself. `resources`: the modules
+    of resources that it has; None: all of them.
     """
     app = Flask("taskflow.web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -55,7 +59,7 @@ def create_app(settings: Settings, rate_limit: RateLimit | None = None) -> Flask
     app.after_request(counting.headers)
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
-    _mount_resources(app)
+    _mount_resources(app, resources)
     return app
 
 
@@ -82,14 +86,15 @@ def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
     )
 
 
-def resource_modules() -> list[ModuleType]:
-    """The modules of all resources, imported. A third of what a process takes to start is this: who forks several calls
-    it before."""
-    names = [f"{resources.__name__}.{found.name}" for found in pkgutil.iter_modules(resources.__path__)]
-    return [importlib.import_module(name) for name in names]
+def resource_modules(only: Collection[str] | None = None) -> list[ModuleType]:
+    """The modules of all resources, or of some, imported. A third of what a process takes to start is this: who forks
+    several calls it before."""
+    names = [found.name for found in pkgutil.iter_modules(all_resources.__path__)]
+    wanted = [name for name in names if only is None or name in only]
+    return [importlib.import_module(f"{all_resources.__name__}.{name}") for name in wanted]
 
 
-def _mount_resources(app: Flask) -> None:
-    for module in resource_modules():
+def _mount_resources(app: Flask, only: Collection[str] | None) -> None:
+    for module in resource_modules(only):
         for name, prefix in getattr(module, "MOUNTS", {module.blueprint.name: None}).items():
             app.register_blueprint(module.blueprint, name=name, url_prefix=prefix)

@@ -28,6 +28,7 @@ from tests.forked import UNMEASURED
 
 ROOT = Path(__file__).parents[2]
 MARK = "DEV_TEST_MARK"
+REFUSED = "error[TF-FAILED]: It cannot be done\n  why: "
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), linux_only]
@@ -196,8 +197,8 @@ def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev]) -> None:
     # A second one says where the first runs, and leaves it alone.
     second = start(measured=True)
     assert second.ended() == 1
-    assert second.output == (
-        f"error: taskflow dev runs here already: {dev.url} "
+    assert second.output.startswith(
+        f"{REFUSED}taskflow dev runs here already: {dev.url} "
         f"(process {dev.process.pid}, data in {dev.cwd / '.taskflow'}).\n"
     )
     assert second.processes() == {}
@@ -251,7 +252,7 @@ def test_nothing_outlives_a_dev_that_is_killed_and_the_next_one_starts_and_misse
     (postmaster,) = again.pids_of("/postgres -D")
     os.kill(postmaster, signal.SIGKILL)
     assert again.ended() == 1
-    assert "error: The embedded PostgreSQL ended" in again.output
+    assert f"{REFUSED}The embedded PostgreSQL ended" in again.output
     assert again.processes() == {}
 
 
@@ -309,7 +310,7 @@ def test_a_port_in_use_is_one_clear_line(start: Callable[..., Dev]) -> None:
         port = rival.getsockname()[1]
         dev = start("--port", str(port), measured=True)
         assert dev.ended() == 1
-    assert dev.output == f"error: Port {port} is in use by another program; PORT={port + 1} takes another.\n"
+    assert dev.output.startswith(f"{REFUSED}Port {port} is in use by another program; PORT={port + 1} takes another.\n")
 
 
 def test_with_a_database_url_it_starts_no_postgresql(start: Callable[..., Dev], empty_dsn: str) -> None:
@@ -324,7 +325,7 @@ def test_with_a_database_url_it_starts_no_postgresql(start: Callable[..., Dev], 
 def test_fresh_never_touches_a_database_that_somebody_named(start: Callable[..., Dev], dsn: str) -> None:
     dev = start("--fresh", DATABASE_URL=dsn, measured=True)
     assert dev.ended() == 1
-    assert dev.output.startswith("error: --fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
+    assert dev.output.startswith(f"{REFUSED}--fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
 
 
 def test_an_import_that_fails_ends_it_with_the_reason(start: Callable[..., Dev]) -> None:
@@ -348,7 +349,7 @@ def test_no_permission_to_write_is_one_clear_line(start: Callable[..., Dev], nob
     os.chown(nobody["cwd"], 0, 0)
     dev = start(**nobody)
     assert dev.ended() == 1
-    assert dev.output == f"error: Cannot write to {nobody['cwd'] / '.taskflow'}: Permission denied.\n"
+    assert dev.output.startswith(f"{REFUSED}Cannot write to {nobody['cwd'] / '.taskflow'}: Permission denied.\n")
 
 
 @as_root
@@ -358,7 +359,7 @@ def test_data_that_root_made_is_no_riddle_for_a_user(
     copy(where_it_ran, nobody["cwd"])
     dev = start(**nobody)
     assert dev.ended() == 1
-    assert dev.output == f"error: Cannot write to {nobody['cwd'] / '.taskflow'}: Permission denied.\n"
+    assert dev.output.startswith(f"{REFUSED}Cannot write to {nobody['cwd'] / '.taskflow'}: Permission denied.\n")
 
 
 @pytest.fixture

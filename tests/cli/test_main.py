@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taskflow import cli
-from taskflow.cli.main import main
-from taskflow.errors import DatabaseUnavailable, SettingsError, TaskflowError
+from taskflow.cli.failure_kinds import BY_STATUS, EXIT_CODES, OF_API, OWN
+from taskflow.cli.main import SECTIONS, main
+from taskflow.web.http.problems import KINDS as KINDS_OF_API
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -68,12 +71,6 @@ def test_python_m_taskflow_is_the_same_program(tmp_path: Path) -> None:
         assert f"\n  {name} " in done.stdout
 
 
-def test_a_misspelt_command_names_the_one_that_was_meant() -> None:
-    result = run("wroker")
-    assert result.exit_code == 2
-    assert "There is no command 'wroker'; did you mean 'worker'?" in result.output
-
-
 def test_an_unknown_command_points_to_the_list() -> None:
     result = run("frobnicate")
     assert result.exit_code == 2
@@ -81,31 +78,121 @@ def test_an_unknown_command_points_to_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(TaskflowError("no"), 1), (DatabaseUnavailable("no"), 5), (SettingsError(["no"]), 2)],
-    ids=lambda value: type(value).__name__,
+    ("error", "exit_code", "code"),
+    [
+        ("TaskflowError('no')", 1, "TF-FAILED"),
+        ("WaitTimeout('no')", 1, "TF-WAIT-TIMEOUT"),
+        ("SettingsError(['no'])", 2, "TF-SETTINGS"),
+        ("InvalidFilter('no')", 2, "TF-INVALID-FILTER"),
+        ("TaskNotFound(7)", 3, "TF-TASK-NOT-FOUND"),
+        ("WrongState('no')", 4, "TF-WRONG-STATE"),
+        ("UniqueConflict('no')", 4, "TF-UNIQUE-CONFLICT"),
+        ("DatabaseUnavailable('no')", 5, "TF-DATABASE-UNAVAILABLE"),
+        ("NotAllowed('no')", 6, "TF-NOT-ALLOWED"),
+    ],
 )
-def test_an_error_of_taskflow_is_one_line_and_an_exit_code(plugin: Path, error: TaskflowError, code: int) -> None:
-    command_that_raises(plugin, f"{type(error).__name__}({error.args[0]!r} if {code} != 2 else ['no'])")
+def test_an_error_of_taskflow_has_a_code_a_reason_a_way_out_and_an_exit_code(
+    plugin: Path, error: str, exit_code: int, code: str
+) -> None:
+    command_that_raises(plugin, error)
     result = run("blow-up")
-    assert (result.stderr, result.exit_code) == ("error: no\n", code)
+    head, why, fix, docs = result.stderr.splitlines()
+    assert (head.startswith(f"error[{code}]: "), result.exit_code) == (True, exit_code)
+    assert why.startswith("  why: ")
+    assert fix.startswith("  fix: ")
+    assert (ROOT / docs.removeprefix("  docs: ")).is_file()
 
 
 def test_every_problem_with_the_settings_has_a_line_of_its_own(plugin: Path) -> None:
     command_that_raises(plugin, "SettingsError(['A: is wrong', 'B: is missing'])")
     result = run("blow-up")
-    assert result.stderr == "error: A: is wrong\nerror: B: is missing\n"
+    assert "\n  why: A: is wrong\n  why: B: is missing\n" in result.stderr
     assert result.exit_code == 2
 
 
 def test_an_error_without_a_message_still_says_what_it_is(plugin: Path) -> None:
-    command_that_raises(plugin, "SchemaMismatch()")
-    assert run("blow-up").stderr == "error: SchemaMismatch\n"
+    command_that_raises(plugin, "RegistrationError()")
+    assert run("blow-up").stderr.startswith("error[TF-REGISTRATION]: A handler is declared wrongly\n")
 
 
-def test_a_bug_is_not_dressed_up_as_a_message(plugin: Path) -> None:
+def test_a_bug_is_said_to_be_one_and_its_traceback_is_for_debug(plugin: Path) -> None:
     command_that_raises(plugin, "KeyError('bug')")
-    assert isinstance(run("blow-up").exception, KeyError)
+    plain, debug = run("blow-up"), run("--debug", "blow-up")
+    assert plain.stderr.startswith("error[TF-INTERNAL]: ")
+    assert "KeyError: 'bug', at blow_up.py line 6" in plain.stderr
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert (plain.exit_code, debug.exit_code) == (1, 1)
+
+
+def test_what_others_wrote_moves_no_cursor(plugin: Path) -> None:
+    command_that_raises(plugin, "TaskflowError('a\\x1b[2Jb\\u202ec')")
+    assert "why: a\\u001b[2Jb\\u202ec\n" in run("blow-up").stderr
+
+
+def test_ctrl_c_is_exit_code_130(plugin: Path) -> None:
+    command_that_raises(plugin, "KeyboardInterrupt")
+    result = run("blow-up")
+    assert (result.exit_code, result.stderr) == (130, "\ninterrupted\n")
+
+
+def test_every_code_of_the_api_is_one_of_the_command_line() -> None:
+    assert set(OF_API) == set(KINDS_OF_API)
+    assert not OF_API.keys() & OWN.keys()
+    for code, kind in (OWN | OF_API).items():
+        assert (ROOT / kind.docs).is_file(), code
+        assert kind.exit_code in EXIT_CODES
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 412])
+def test_a_status_has_one_exit_code_whatever_the_code_of_the_error(status: int) -> None:
+    codes = {OF_API[code].exit_code for code, (of, _) in KINDS_OF_API.items() if of == status}
+    assert codes == {BY_STATUS[status]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["wroker"], "There is no command 'wroker'; did you mean 'worker'?"),
+        (["tasks", "lsit"], "There is no command 'lsit'; did you mean 'list'?"),
+        (["tasks", "list", "--stat", "failed"], "--state"),
+        (["tasks", "list", "--state", "faild"], "did you mean 'failed'?"),
+        (["enqueue", "mail", "--priority", "hihg"], "did you mean 'high'?"),
+        (["queues", "set", "mail", "--unset", "max-worker"], "did you mean 'max-workers'?"),
+        (["enqueue", "mail", "--delay", "soon"], "10m"),
+        (["enqueue", "mail", "--at", "2030-01-01"], "has no zone"),
+        (["enqueue", "mail", "{"], "no JSON"),
+        (["enqueue", "mail", "[]"], "must be an object"),
+        (["enqueue", "mail", "@/nowhere/x.json"], "cannot be read"),
+        (["enqueue"], "TYPE"),
+        (["tasks", "show", "seven"], "ids are numbers"),
+        (["tasks", "retry"], "Give either ids or --filter"),
+        (["dlq", "delete", "4", "--all"], "Give one of: ids, --filter, --group, --all"),
+        (["queues", "set", "mail"], "Say what to change"),
+        (["queues", "set", "mail", "--rate-limit", "many"], "10/1m"),
+    ],
+)
+def test_wrong_usage_says_what_was_meant(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, arguments, env={"DATABASE_URL": "postgresql://localhost:1/x"})
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+    assert result.stderr.startswith("error[TF-USAGE]: ")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_what_completes_it(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert "_TASKFLOW_COMPLETE" in result.stdout
+
+
+def test_the_help_groups_the_commands_and_leaves_none_out() -> None:
+    shown = run("--help").stdout
+    assert [shown.index(f"\n{title}:") for title in SECTIONS] == sorted(
+        shown.index(f"\n{title}:") for title in SECTIONS
+    )
+    assert isinstance(main, click.Group)
+    assert all(f"\n  {name} " in shown for name in main.list_commands(click.Context(main)))
 
 
 def test_every_command_explains_itself() -> None:
@@ -124,8 +211,8 @@ def test_without_a_database_a_command_says_which_setting_is_missing() -> None:
         [sys.executable, "-m", "taskflow", "migrate"], capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: DATABASE_URL: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error[TF-SETTINGS]: ")
+    assert "\n  why: DATABASE_URL: is not set" in done.stderr
 
 
 def test_an_unreachable_database_is_exit_code_5(tmp_path: Path) -> None:
@@ -137,6 +224,6 @@ def test_an_unreachable_database_is_exit_code_5(tmp_path: Path) -> None:
         env={**os.environ, "DATABASE_URL": f"postgresql://anna:s3cret@/app?host={tmp_path}"},
     )
     assert done.returncode == 5
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("error[TF-DATABASE-UNAVAILABLE]: ")
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr

@@ -54,7 +54,7 @@ def test_a_server_that_is_not_there_ends_with_5_in_one_line(run, monkeypatch, tm
     result = run("migrate")
 
     assert result.exit_code == 5
-    assert result.stderr.startswith("error: PostgreSQL cannot be reached")
+    assert result.stderr.startswith("error[TF-DATABASE-UNAVAILABLE]: The database cannot be reached\n")
     assert result.stderr.count("\n") == 1, result.stderr
 
 
