@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.pages import PAGES
+from ops.pages import PAGES, command_line
 from taskflow.settings import Settings, load
 from taskflow.web import create_app
 from taskflow.web.http.problems import KINDS
@@ -44,3 +44,13 @@ def test_every_operation_is_in_the_reference_with_an_example() -> None:
     for endpoint in endpoints(app):
         assert f"### {endpoint.method} {endpoint.path}\n" in page or f"`{endpoint.path}`" in page, endpoint.path
     assert page.count("```sh\n") == len({(endpoint.view, endpoint.method) for endpoint in endpoints(app)})
+
+
+@pytest.mark.parametrize(
+    "group", ["enqueue", "tasks", "queues", "schedules", "workers", "dlq", "stats", "top", "keys", "completion"]
+)
+def test_every_command_has_an_example(group: str) -> None:
+    shown = command_line.examples()
+    of_group = [path for path, _ in command_line.paths() if path.split()[0] == group]
+    assert of_group
+    assert [path for path in of_group if path not in shown] == []

@@ -1,5 +1,6 @@
 """docs/errors.md: every code of an error."""
 
+from taskflow.cli.failure_kinds import OF_API, OWN, code_shown
 from taskflow.web.http.problems import KINDS
 from taskflow.web.openapi.explanations import EXPLANATIONS
 
@@ -38,9 +39,34 @@ and no answer at all if it only reads, or if it sends an `Idempotency-Key`.
 NOTICE = "<!-- Made by ops/generate-docs from the code: change it there. -->\n"
 
 
+COMMAND_LINE = """
+## On the command line
+
+`taskflow` prints the same codes as `TF-` and capitals, `TF-TASK-NOT-FOUND` for `task_not_found`, and ends with an exit
+code:
+
+| code | exit code | meaning, and what to do |
+| --- | --- | --- |
+"""
+
+
 def page() -> str:
     rows = [
         f"| {status} | `{code}` | **{title}.** {EXPLANATIONS[code]} |\n"
         for code, (status, title) in sorted(KINDS.items(), key=lambda item: item[1][0])
     ]
-    return NOTICE + INTRODUCTION + "".join(rows)
+    own = [
+        f"| `{code_shown(code)}` | {kind.exit_code} | **{kind.what}.** {_cell(kind.fix)} |\n"
+        for code, kind in OWN.items()
+    ]
+    others: dict[int, list[str]] = {}
+    for code, kind in OF_API.items():
+        others.setdefault(kind.exit_code, []).append(f"`{code_shown(code)}`")
+    rest = "\nThose of the API:\n\n| exit code | codes |\n| --- | --- |\n" + "".join(
+        f"| {exit_code} | {', '.join(codes)} |\n" for exit_code, codes in sorted(others.items())
+    )
+    return NOTICE + INTRODUCTION + "".join(rows) + COMMAND_LINE + "".join(own) + rest
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

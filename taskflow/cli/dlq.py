@@ -10,7 +10,7 @@ from taskflow.cli.api import PAGE, Api
 from taskflow.cli.connected import connected, dry_run_option, json_option, secrets_option, yes_option
 from taskflow.cli.groups import Group
 from taskflow.cli.output import Column, column, confirm, echo_items, echo_json, echo_line, is_terminal, say
-from taskflow.cli.plain import ago, clean, number
+from taskflow.cli.plain import ago, number
 from taskflow.cli.progress import Progress
 from taskflow.cli.tasks.showing import show as show_task
 from taskflow.cli.values import Id, JsonObject
@@ -121,19 +121,21 @@ def retry(
     how = {name: value for name, value in (("payload", payload), ("per_second", per_second)) if value is not None}
     count = api.post("/dlq/retry", {**chosen, **how, "dry_run": True})["retried_count"]
     if dry_run:
-        _tell({"message": "dry run: nothing was re-queued", "retried_count": count}, as_json=as_json)
+        answer = {"message": "dry run: nothing was re-queued", "retried_count": count}
+        _tell(answer, count, "would be made pending again", as_json=as_json)
         return
     if not ids and count:
         confirm(f"{count:,} dead letters are to be made pending again. Go on?", yes=yes)
     retried = 0
     with Progress("retry", count) as progress:
         while retried < count:  # a request ends after 20 seconds
-            answer = api.post("/dlq/retry", {**chosen, **how})
-            retried += answer["retried_count"]
-            progress.advance(answer["retried_count"])
-            if not answer["retried_count"] or "task_id" in chosen:
+            found = api.post("/dlq/retry", {**chosen, **how})["retried_count"]
+            retried += found
+            progress.advance(found)
+            if not found or "task_id" in chosen:
                 break
-    _tell({"message": "tasks re-queued", "retried_count": retried}, as_json=as_json)
+    answer = {"message": "tasks re-queued", "retried_count": retried}
+    _tell(answer, retried, "made pending again", as_json=as_json)
     if retried < count:
         say(f"{count - retried:,} were passed over: a live task has their unique key, or they were retried meanwhile.")
 
@@ -155,7 +157,8 @@ def delete(
     chosen = _chosen(ids, filter_, group, every)
     count = api.post("/dlq/retry", {**chosen, "dry_run": True})["retried_count"]
     if dry_run:
-        _tell({"message": "dry run: nothing was deleted", "deleted_count": count}, as_json=as_json)
+        answer = {"message": "dry run: nothing was deleted", "deleted_count": count}
+        _tell(answer, count, "would be removed for good", as_json=as_json)
         return
     deleted = 0
     if count:
@@ -168,7 +171,7 @@ def delete(
                 progress.advance(found)
                 if not found:
                     break
-    _tell({"message": "DLQ cleared", "deleted_count": deleted}, as_json=as_json)
+    _tell({"message": "DLQ cleared", "deleted_count": deleted}, deleted, "removed for good", as_json=as_json)
 
 
 def _chosen(ids: tuple[str, ...], filter_: str | None, group: str | None, every: bool) -> dict[str, Any]:
@@ -187,12 +190,11 @@ def _filter_of(ids: tuple[str, ...], filter_: str | None) -> str | None:
     return f"id:{','.join(dict.fromkeys(ids))}" if ids else filter_
 
 
-def _tell(answer: dict[str, Any], *, as_json: bool) -> None:
+def _tell(answer: dict[str, Any], count: int, done: str, *, as_json: bool) -> None:
     if as_json:
         echo_json(answer)
-        return
-    count = answer.get("retried_count", answer.get("deleted_count"))
-    click.echo(clean(f"{count:,} {answer['message']}"))
+    else:
+        click.echo(f"{count:,} dead letter{'' if count == 1 else 's'} {done}.")
 
 
 command.add_command(show_task, "show")

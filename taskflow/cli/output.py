@@ -42,7 +42,7 @@ GAP, SHORTEST = 2, 12
 
 class Column(NamedTuple):
     """A column: its name, and where its value is found in an item; `shown` makes of that what people read on a
-    terminal. A `long` one is cut where the terminal ends."""
+    terminal. A `long` one is cut where the terminal ends; a `spare` one is left out where it is narrow."""
 
     name: str
     value: Callable[[Any], Any]
@@ -50,6 +50,7 @@ class Column(NamedTuple):
     right: bool = False
     long: bool = False
     is_state: bool = False
+    spare: bool = False
 
 
 def column(name: str, key: str | None = None, **how: Any) -> Column:
@@ -101,11 +102,13 @@ def table(columns: Sequence[Column], items: Iterable[Any]) -> Any:
     """A table of rich. The long columns share what the others leave of the terminal's width."""
     from rich.table import Table
 
-    rows = [[_cell(column, item) for column in columns] for item in items]
-    widths = [max(len(column.name), *(row[place].cell_len for row in rows)) for place, column in enumerate(columns)]
+    found, width = list(items), console().width
+    while (taken := _width(columns, found)) > width and any(column.spare for column in columns):
+        last = max(place for place, column in enumerate(columns) if column.spare)
+        columns = [column for place, column in enumerate(columns) if place != last]
+    rows = [[_cell(column, item) for column in columns] for item in found]
     long = [place for place, column in enumerate(columns) if column.long]
-    taken = sum(width for place, width in enumerate(widths) if place not in long) + GAP * (len(columns) - 1)
-    room = max(SHORTEST, (console().width - taken) // max(1, len(long)))
+    room = SHORTEST + max(0, width - taken) // max(1, len(long))
     made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column in columns:
         made.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
@@ -168,6 +171,14 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Refusal("confirmation_needed", question)
     if not click.confirm(clean(question), err=True):
         raise Refusal("not_confirmed")
+
+
+def _width(columns: Sequence[Column], items: Sequence[Any]) -> int:
+    """The width of a table whose long columns are as short as they may be."""
+    cells = [[_cell(column, item).cell_len for item in items] for column in columns]
+    widths = (max([len(column.name), *lengths]) for column, lengths in zip(columns, cells, strict=True))
+    needed = (min(width, SHORTEST) if column.long else width for column, width in zip(columns, widths, strict=True))
+    return sum(needed) + GAP * (len(columns) - 1)
 
 
 def _cell(column: Column, item: Any) -> Any:

@@ -23,11 +23,11 @@ COLUMNS = (
     column("name"),
     Column("state", lambda schedule: "active" if schedule["enabled"] else "paused", is_state=True),
     column("type"),
-    column("queue"),
+    column("queue", spare=True),
     Column("when", lambda schedule: schedule["cron"] or f"every {span(schedule['interval'])}"),
-    column("timezone"),
+    column("timezone", spare=True),
     column("next_run_at", shown=ago),
-    column("last_run_at", shown=ago),
+    column("last_run_at", shown=ago, spare=True),
     column("runs", "run_count", right=True),
 )
 
@@ -170,7 +170,7 @@ def run(api: Api, schedule: str, as_json: bool) -> None:
 def delete(api: Api, schedule: str, yes: bool, as_json: bool) -> None:
     """Delete a schedule; the tasks that it has created stay."""
     found = api.get(_path(schedule))
-    confirm(f"Delete the schedule {found['name']}, which has created {found['run_count']:,} tasks?", yes=yes)
+    confirm(f"Delete the schedule {found['name']}? Tasks created by it: {found['run_count']:,}; they stay.", yes=yes)
     answer = api.delete(f"/schedules/{found['id']}")
     if as_json:
         echo_json(answer)

@@ -14,17 +14,20 @@ from taskflow.cli.plain import number, span
 STATES = ("pending", "scheduled", "blocked", "running", "retrying", "completed", "failed", "cancelled", "dead_letter")
 
 
-def counted(state: str) -> Column:
+def counted(state: str, *, spare: bool = False) -> Column:
     """The column with how many tasks of a queue are in a state."""
-    return Column(state.replace("_", " "), lambda queue: queue[f"{state}_count"], number, right=True)
+    return Column(state.replace("_", " "), lambda queue: queue[f"{state}_count"], number, right=True, spare=spare)
 
 
 QUEUES = (
     Column("queue", lambda queue: queue["queue_name"]),
-    *(counted(state) for state in ("pending", "scheduled", "blocked", "running", "retrying", "dead_letter")),
+    counted("pending"),
+    counted("scheduled", spare=True),
+    counted("blocked", spare=True),
+    *(counted(state) for state in ("running", "retrying", "dead_letter")),
     Column("oldest waits", lambda queue: queue["oldest_pending_seconds"], span, right=True),
-    Column("per minute", lambda queue: queue["throughput_per_minute"], number, right=True),
-    Column("p95", lambda queue: queue["p95"], span, right=True),
+    Column("per minute", lambda queue: queue["throughput_per_minute"], number, right=True, spare=True),
+    Column("p95", lambda queue: queue["p95"], span, right=True, spare=True),
     Column("workers", lambda queue: queue["active_workers"], right=True),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import time
@@ -85,7 +86,7 @@ def _watch(api: Api, interval: float) -> None:
 
     seen = look(api)
     with _keys() as pressed, Live(_frame(seen, ""), console=console(), screen=True, auto_refresh=False) as live:
-        while not pressed("qQ\x1b", interval):
+        while not pressed(b"qQ", interval):
             problem = ""
             try:
                 seen = look(api)
@@ -151,7 +152,7 @@ def _keys() -> Iterator[Any]:
     """A function that waits some seconds for one of some keys, and says whether it was pressed."""
     if not sys.stdin.isatty():
 
-        def sleep(_keys: str, seconds: float) -> bool:
+        def sleep(_keys: bytes, seconds: float) -> bool:
             time.sleep(seconds)
             return False
 
@@ -162,11 +163,11 @@ def _keys() -> Iterator[Any]:
 
     before = termios.tcgetattr(sys.stdin)
 
-    def pressed(keys: str, seconds: float) -> bool:
+    def pressed(keys: bytes, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if select.select([sys.stdin], [], [], left)[0]:
-                key = sys.stdin.read(1)
+                key = os.read(sys.stdin.fileno(), 1)
                 if not key or key in keys:
                     return True
         return False

@@ -18,13 +18,13 @@ COLUMNS = (
     column("id", right=True),
     column("state", is_state=True),
     Column("host", lambda worker: worker["hostname"]),
-    column("pid", right=True),
+    column("pid", right=True, spare=True),
     Column("queues", lambda worker: worker["queues"] or EVERY),
-    Column("types", lambda worker: len(worker["types"]), right=True),
+    Column("types", lambda worker: len(worker["types"]), right=True, spare=True),
     Column("busy", lambda worker: f"{worker['active_tasks']}/{worker['concurrency']}", right=True),
     column("started_at", shown=ago),
     column("heartbeat", "last_heartbeat", shown=ago),
-    column("version"),
+    column("version", spare=True),
 )
 RUNNING = (column("id", right=True), column("type"), column("since", shown=ago))
 ids_argument = click.argument("worker_ids", type=Id(), nargs=-1, required=True, metavar="ID...")

@@ -40,13 +40,13 @@ def test_they_are_listed_and_grouped_by_what_they_died_of(taskflow: CommandLine,
 
 def test_one_is_retried_without_a_question_and_many_with_one(taskflow: CommandLine, engine: Engine, type_: str) -> None:
     ids = dead(taskflow, engine, type_, *["timeout"] * 4)
-    assert taskflow("dlq", "retry", ids[0], "--payload", '{"n": 2}') == "1 tasks re-queued\n"
+    assert taskflow("dlq", "retry", ids[0], "--payload", '{"n": 2}') == "1 dead letter made pending again.\n"
     assert taskflow.json("tasks", "show", ids[0])["payload"] == {"n": 2}
     assert taskflow.refused("dlq", "retry", ids[0]) == (4, "TF-WRONG-STATE")
     some = ("--filter", f"type:{type_} error:timeout")
     assert taskflow.json("dlq", "retry", *some, "--dry-run")["retried_count"] == 3
     assert taskflow.refused("dlq", "retry", *some) == (2, "TF-CONFIRMATION-NEEDED")
-    assert taskflow("dlq", "retry", *some, "--yes", "--per-second", "0.5") == "3 tasks re-queued\n"
+    assert taskflow("dlq", "retry", *some, "--yes", "--per-second", "0.5") == "3 dead letters made pending again.\n"
     due = sorted(taskflow.json("tasks", "show", task_id)["scheduled_at"] for task_id in ids[1:])
     assert len(set(due)) == 3
 
@@ -56,7 +56,7 @@ def test_they_are_deleted_by_ids_filter_or_group_after_a_question(
 ) -> None:
     ids = dead(taskflow, engine, type_, "a", "b", "c", "d")
     assert taskflow.refused("dlq", "delete", ids[0]) == (2, "TF-CONFIRMATION-NEEDED")
-    assert taskflow("dlq", "delete", ids[0], ids[1], "--yes") == "2 DLQ cleared\n"
+    assert taskflow("dlq", "delete", ids[0], ids[1], "--yes") == "2 dead letters removed for good.\n"
     group = taskflow.json("dlq", "groups", f"type:{type_}", "error:c")["groups"][0]["fingerprint"]
     assert taskflow.json("dlq", "delete", "--group", group, "--yes")["deleted_count"] == 1
     assert taskflow.json("dlq", "delete", "--filter", f"type:{type_}", "--yes")["deleted_count"] == 1

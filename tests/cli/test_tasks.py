@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from taskflow.cli.tasks.showing import advice
+from taskflow.tasks import waiting_reason
 from tests.cli.conftest import CommandLine
 from tests.web.conftest import Engine
 
@@ -228,3 +231,19 @@ def test_at_a_terminal_the_question_has_the_count_and_no_changes_nothing(
     assert asked == ["1 task is to be removed for good. Go on?"]
     on_a_terminal("y")
     assert taskflow("tasks", "delete", task_id) == f"{task_id}\tremoved\n"
+
+
+def test_all_that_the_api_advises_has_a_command() -> None:
+    source = Path(waiting_reason.__file__).read_text()
+    routes = {
+        "POST /api/v1/tasks/7/retry": "`taskflow tasks retry 7`",
+        "POST /api/v1/queues/mail/resume": "`taskflow queues resume mail`",
+        "POST /api/v1/workers/{id}/resume": "`taskflow workers resume id`",
+        "PATCH /api/v1/tasks/7 with scheduled_at": "`taskflow tasks edit 7 --delay 0`",
+        "PATCH /api/v1/queues/mail with key_limit": "`taskflow queues set mail --key-limit …`",
+        "PATCH /api/v1/queues/mail with type_limits": "`taskflow queues set mail --type-limit …`",
+    }
+    assert {advice(route) for route in routes} == set(routes.values())
+    assert set(re.findall(r"(?:POST|PATCH|DELETE) /api/v1/\w+", source)) == {
+        " ".join(route.split("/", 4)[:1]) + "/" + "/".join(route.split("/")[1:4]) for route in routes
+    }

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
 import click.testing
 import pytest
 from click.testing import CliRunner, Result
@@ -15,11 +25,11 @@ from tests.web.conftest import Engine
 
 @pytest.fixture
 def seen(shared_dsn: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Run a command whose stdout is a terminal of 100 columns."""
+    """Run a command whose stdout is a terminal of 120 columns."""
     monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda _: True, raising=False)
 
     def run(*arguments: str, **environment: str) -> Result:
-        variables = {"DATABASE_URL": shared_dsn, "COLUMNS": "100", "TERM": "xterm-256color", **environment}
+        variables = {"DATABASE_URL": shared_dsn, "COLUMNS": "120", "TERM": "xterm-256color", **environment}
         return CliRunner().invoke(main, arguments, env=variables, color=True, prog_name="taskflow")
 
     return run
@@ -36,7 +46,7 @@ def test_a_list_is_a_table_within_the_width_with_states_in_colour(
     task_id = dead_letter(taskflow, engine)
     result = seen("tasks", "list", f"id:{task_id}")  # type: ignore[operator]
     plain = click.unstyle(result.stdout)
-    assert all(len(line) <= 100 for line in plain.splitlines())
+    assert all(len(line) <= 120 for line in plain.splitlines())
     assert "[red]no[/red]" in plain
     assert "…" in plain
     assert "\x1b[1;31mdead_letter" in result.stdout
@@ -91,3 +101,39 @@ def test_values_in_a_line_stay_in_it() -> None:
     assert clean("a\r\x1b[2K\nb", indent=2) == "a\\u000d\\u001b[2K\n  b"
     assert str(ago("2000-01-01T00:00:00Z")).endswith(" ago")
     assert str(ago("2190-01-01T00:00:00Z")).startswith("in ")
+
+
+def test_a_narrow_terminal_gets_fewer_columns(taskflow: CommandLine, engine: Engine, seen: object) -> None:
+    task_id = dead_letter(taskflow, engine)
+    wide = seen("tasks", "list", f"id:{task_id}", COLUMNS="130").stdout  # type: ignore[operator]
+    narrow = seen("tasks", "list", f"id:{task_id}", COLUMNS="64").stdout  # type: ignore[operator]
+    assert ("scheduled_at" in wide, "scheduled_at" in narrow) == (True, False)
+    assert all(len(line) <= 64 for line in click.unstyle(narrow).splitlines())
+    assert "dead_letter" in narrow
+
+
+def test_top_is_a_live_view_that_q_ends(shared_dsn: str) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    environment = {**os.environ, "DATABASE_URL": shared_dsn, "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "taskflow", "top", "--interval", "100ms"]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        seen, deadline = b"", time.monotonic() + 60
+        while seen.count(b"q ends") < 3 and time.monotonic() < deadline:
+            if select.select([master], [], [], 1)[0]:
+                seen += os.read(master, 65536)
+        os.write(master, b"q")
+        try:
+            while select.select([master], [], [], 20)[0]:
+                seen += os.read(master, 65536)
+        except OSError:  # the other end is closed
+            pass
+        try:
+            assert process.wait(20) == 0, seen
+        finally:
+            process.kill()
+    os.close(master)
+    assert seen.count(b"q ends") >= 3
+    assert b"\x1b[?1049h" in seen  # a screen of its own,
+    assert b"\x1b[?1049l" in seen  # which is left again

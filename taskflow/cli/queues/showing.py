@@ -24,8 +24,8 @@ def _of_statistics(value: Callable[[Any], Any]) -> Callable[[Any], Any]:
 COLUMNS = (
     column("name"),
     Column("state", lambda queue: "paused" if queue["paused"] else "running", is_state=True),
-    column("priority", right=True),
-    column("weight", right=True),
+    column("priority", right=True, spare=True),
+    column("weight", right=True, spare=True),
     *(found._replace(value=_of_statistics(found.value)) for found in QUEUES[1:]),
 )
 

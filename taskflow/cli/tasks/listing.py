@@ -21,10 +21,10 @@ COLUMNS = (
     column("type"),
     column("queue"),
     column("state", is_state=True),
-    column("priority"),
+    column("priority", spare=True),
     Column("attempt", lambda task: f"{task['attempt']}/{task['max_attempts']}", right=True),
-    column("created_at", shown=ago),
-    column("scheduled_at", shown=ago),
+    column("created_at", shown=ago, spare=True),
+    column("scheduled_at", shown=ago, spare=True),
     Column("error", lambda task: (task["error"] or "").partition("\n")[0] or None, long=True),
 )
 

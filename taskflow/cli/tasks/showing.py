@@ -36,6 +36,7 @@ ATTEMPTS = (
 # What the API advises, in the words of the command line.
 ADVICE = (
     (re.compile(r"POST /api/v1/(\w+)/\{?(\S+?)\}?/(\w+)"), r"`taskflow \1 \3 \2`"),
+    (re.compile(r"PATCH /api/v1/tasks/(\S+) with scheduled_at"), r"`taskflow tasks edit \1 --delay 0`"),
     (re.compile(r"PATCH /api/v1/queues/(\S+) with (\w+)"), lambda m: f"`taskflow queues set {m[1]} {_option(m[2])} …`"),
 )
 
