@@ -178,7 +178,7 @@ def _width(columns: Sequence[Column], items: Sequence[Any]) -> int:
     cells = [[_cell(column, item).cell_len for item in items] for column in columns]
     widths = (max([len(column.name), *lengths]) for column, lengths in zip(columns, cells, strict=True))
     needed = (min(width, SHORTEST) if column.long else width for column, width in zip(columns, widths, strict=True))
-    return sum(needed) + GAP * (len(columns) - 1)
+    return int(sum(needed)) + GAP * (len(columns) - 1)
 
 
 def _cell(column: Column, item: Any) -> Any:
