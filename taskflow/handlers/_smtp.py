@@ -148,8 +148,11 @@ def _failure(what: str, error: Exception, settings: Settings, secrets: Secrets) 
             return _error(reply, f"{what} {_step(error)}: {reply}")
         case smtplib.SMTPNotSupportedError() if settings.smtp_tls == "starttls" and "STARTTLS" in str(error):
             return DeadLetter(f"{what} has no STARTTLS: set TASKFLOW_SMTP_TLS to tls, or to off in a network you trust")
-        case smtplib.SMTPNotSupportedError():
-            return DeadLetter(f"{what} asks for no login here: unset TASKFLOW_SMTP_USER, or check TASKFLOW_SMTP_TLS")
+        case smtplib.SMTPException() if "auth" in str(error).lower():  # neither AUTH at all, nor one that smtplib knows
+            return DeadLetter(
+                f"{what} offers no login with a password (CRAM-MD5, PLAIN or LOGIN): check TASKFLOW_SMTP_TLS and "
+                "TASKFLOW_SMTP_PORT, or unset TASKFLOW_SMTP_USER"
+            )
         case ssl.SSLCertVerificationError():
             return EmailFailed(
                 f"{what} shows a certificate that is not trusted: {error.verify_message}; "

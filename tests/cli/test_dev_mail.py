@@ -102,6 +102,12 @@ def test_a_terminal_does_not_obey_what_stands_in_a_mail(mailbox: Mailbox) -> Non
         assert not {"\x1b", "\x07", "\x9b"} & set(output)
 
 
+def test_a_mail_that_cannot_be_kept_is_not_taken(mailbox: Mailbox, smtp: smtplib.SMTP) -> None:
+    mailbox.directory.write_text("in the way")
+    with pytest.raises(smtplib.SMTPDataError, match="452"):
+        smtp.send_message(message())
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\r\n", b"no header at all", b"Content-Type: text/plain; charset=nope\r\n\r\nx"]
 )

@@ -93,8 +93,7 @@ def serving(
             hostname="mx.test",
             tls_context=starttls,
             authenticator=server.authenticate,
-            auth_require_tls=False,
-            **{"enable_SMTPUTF8": True, **options},
+            **{"enable_SMTPUTF8": True, "auth_require_tls": False, **options},
         )
 
     with contextlib.closing(loop), socket.create_server(("127.0.0.1", 0)) as listening:
@@ -111,6 +110,14 @@ def in_thread(loop: asyncio.AbstractEventLoop, start: Callable[[], Any]) -> Iter
     try:
         yield
     finally:
-        loop.call_soon_threadsafe(started.close)
+        asyncio.run_coroutine_threadsafe(end(started), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(10)
+
+
+async def end(server: asyncio.Server) -> None:
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
