@@ -21,7 +21,7 @@ from taskflow.settings import Settings
 from taskflow.settings.aliases import ALIASES, NO_SETTINGS
 from taskflow.store.roles import PRODUCER_COLUMNS, ROLES
 from taskflow.tasks.registry import registry
-from tests.acceptance.support import UNMEASURED
+from tests.forked import UNMEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
