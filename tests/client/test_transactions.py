@@ -205,7 +205,7 @@ def test_a_connection_of_the_wrong_kind_is_refused_with_advice(client, dsn, conn
 
     asyncio.run(scenario())
     for odd in (dsn, connection.cursor()):
-        with pytest.raises(TypeError, match="psycopg connection or a SQLAlchemy"):
+        with pytest.raises(TypeError, match="psycopg connection, a SQLAlchemy"):
             client.enqueue("mail", connection=odd)
 
 
