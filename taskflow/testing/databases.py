@@ -88,8 +88,7 @@ class Databases:
         """Drop all that was made."""
         self._left += self._templates.values()
         self._templates.clear()
-        with contextlib.suppress(psycopg.OperationalError):  # the server is gone: so are they, or the next drops them
-            self._drop_what_is_left()
+        self._drop_what_is_left()
         self._administrator.close()
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -137,14 +136,14 @@ class Databases:
 
     def _drop_what_is_left(self) -> None:
         while self._left:
-            self._drop(self._left[-1])
-            self._left.pop()
+            with contextlib.suppress(psycopg.Error):  # in use by another login: the next session drops it
+                self._drop(self._left.pop())
 
     def _drop(self, name: str) -> None:
         self._administrator.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _end_connections(self, name: str) -> None:
-        with contextlib.suppress(psycopg.OperationalError):
+        with contextlib.suppress(psycopg.Error):  # some are another login's, or the server is gone
             self._administrator.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
             )
