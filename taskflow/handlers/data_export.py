@@ -13,6 +13,7 @@ from taskflow import Context, DeadLetter, task
 from taskflow.handlers._export_formats import write_csv, write_json, write_ndjson, write_xlsx
 from taskflow.handlers._export_source import Source, named_query, source
 from taskflow.handlers._files import BUFFER_BYTES, Files, RelativePath
+from taskflow.handlers._schemas import one_of
 from taskflow.settings import Settings, load
 
 TIMEOUT_SECONDS = 3600.0
@@ -31,7 +32,7 @@ class DataExport(BaseModel):
         strict=True,
         extra="forbid",
         hide_input_in_errors=True,
-        json_schema_extra={"oneOf": [{"required": ["export"]}, {"required": ["query"]}]},
+        json_schema_extra=one_of("query", "export"),
     )
 
     export: Name | None = Field(None, description="The name of an export that the operator has set up.")

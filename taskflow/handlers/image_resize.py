@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from taskflow import Context, DeadLetter, task
 from taskflow.handlers._files import Files, RelativePath
+from taskflow.handlers._schemas import at_least_one_of, one_of
 from taskflow.settings import load
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ Fit = Literal["fit", "cover", "contain"]
 class Size(BaseModel):
     """A box in pixels; with one side alone the other follows from the image."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", json_schema_extra={"anyOf": [{"required": ["width"]}, {"required": ["height"]}]}
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=at_least_one_of("width", "height"))
 
     width: Side | None = Field(None, description="Pixels; at most, or exactly: see fit.")
     height: Side | None = Field(None, description="Pixels; at most, or exactly: see fit.")
@@ -49,7 +48,7 @@ class ImageResize(BaseModel):
         strict=True,
         extra="forbid",
         hide_input_in_errors=True,
-        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["url"]}]},
+        json_schema_extra=one_of("url", "path"),
     )
 
     path: RelativePath | None = Field(None, description="The image, below TASKFLOW_FILES_ROOT.")

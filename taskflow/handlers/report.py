@@ -12,6 +12,7 @@ from taskflow import Client, Context, DeadLetter, Snooze, task
 from taskflow.handlers._files import Files, RelativePath
 from taskflow.handlers._report_figures import Figures, Period
 from taskflow.handlers._report_pages import FORMS, as_text
+from taskflow.handlers._schemas import without_null
 from taskflow.settings import load
 
 DAYS = {"daily": 1, "weekly": 7}
@@ -28,7 +29,7 @@ Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$",
 class Report(BaseModel):
     """Which period, and where the report goes besides the result."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=without_null)
 
     type: Literal["daily", "weekly", "custom"] = Field(
         description="daily: the last whole day; weekly: the last seven; custom: from … to."
