@@ -387,11 +387,11 @@ def peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 def export(form: str, rows: int) -> int:
-    query = "SELECT i AS id, repeat('x', 200) AS text FROM generate_series(1, %(rows)s) AS i"
+    query = "SELECT i AS id, repeat(md5(i::text), 7) AS text FROM generate_series(1, %(rows)s) AS i"
     payload = {"query": query, "params": {"rows": rows}, "format": form, "path": form}
     return run_with(ConnectedAttempt(sys.argv[1]), "data_export", payload)["bytes"]
 
-for form, rows in (("csv", 150_000), ("json", 50_000), ("ndjson", 50_000), ("xlsx", 5_000)):
+for form, rows in (("csv", 150_000), ("json", 50_000), ("ndjson", 50_000), ("xlsx", 20_000)):
     export(form, 1000)
     before = peak()
     print(form, export(form, rows), peak() - before)
