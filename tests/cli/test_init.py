@@ -46,11 +46,12 @@ def test_nothing_is_overwritten_and_then_nothing_is_written(tmp_path: Path) -> N
     assert (tmp_path / "tests/test_tasks.py").read_text() == "mine"
 
 
-def test_a_place_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_is_told_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way, also of root")
     done = init(tmp_path / "file" / "shop")
     assert done.exit_code == 1
-    assert done.output.startswith(f"error: Cannot write to {tmp_path / 'file'}")
+    assert f"why: Cannot write to {tmp_path / 'file'}" in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.fixture
