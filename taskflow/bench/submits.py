@@ -103,8 +103,12 @@ def _client(order: Order, seen: Submits, numbers: Any, start: float, stopped: th
             stopped.wait(LOST_PAUSE_SECONDS)
         else:
             seconds = time.monotonic() - began
-            seen.seconds.append(seconds)
-            seen.ids.append(orjson.loads(content)["id"])
+            try:
+                seen.ids.append(orjson.loads(content)["id"])
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                seen.errors["no task in the answer"] += 1
+            else:
+                seen.seconds.append(seconds)
     client.close()
 
 

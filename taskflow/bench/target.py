@@ -17,7 +17,7 @@ import orjson
 from taskflow.errors import TaskflowError
 
 REQUEST_SECONDS = 30.0
-HTTP_ERROR = 400
+NO_SUCCESS = 300  # a redirect is not followed: it would take the key elsewhere, and time two servers as one
 NO_KEY = {401, 403}
 
 
@@ -86,7 +86,7 @@ class TargetClient:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise LostRequest(_in_words(error), str(error) or type(error).__name__) from error
-        if answer.status >= HTTP_ERROR:
+        if answer.status >= NO_SUCCESS:
             raise _refused(answer.status, content)
         return content
 
