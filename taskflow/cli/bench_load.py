@@ -50,7 +50,7 @@ def as_payload(context: click.Context, option: click.Parameter, value: str) -> d
 
 @click.command("load")
 @click.option("--url", metavar="URL", help="The deployment. Without it a private one is started here, and removed.")
-@click.option("--key", envvar="TASKFLOW_API_KEY", show_envvar=True, help="An API key, of scope read and enqueue.")
+@click.option("--key", envvar="TASKFLOW_KEY", show_envvar=True, help="An API key, of scope read and enqueue.")
 @click.option("--jobs", type=click.IntRange(1), default=1000, show_default=True, help="How many tasks to submit.")
 @click.option("--concurrent", type=click.IntRange(1, 1000), default=50, show_default=True, help="Requests at once.")
 @click.option("--type", "type_", default="echo", show_default=True, help="Their type.")
