@@ -74,6 +74,10 @@ class ForkedProcess:
             with suppress(ProcessLookupError):  # waited for, and we are about to be told
                 os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
 
 class Forking:
     """The test's end of a process that forks commands."""

@@ -209,7 +209,7 @@ def test_the_pages_about_handlers_and_tests_and_the_examples_do_what_they_say(tm
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugins, "-c", project / "pytest.ini", project / "tests", examples],
         cwd=project,
-        env={**os.environ, **UNMEASURED, **settings},
+        env={**os.environ, "PYTEST_ADDOPTS": "", **UNMEASURED, **settings},
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,15 +14,18 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.forked import UNMEASURED
+
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+ENVIRONMENT = {**os.environ, **UNMEASURED}
 
 
 def build(directory: Path) -> subprocess.CompletedProcess[str]:
     """What `ops/docs build` runs, in the Python of the tests."""
     command = [sys.executable, "-m", "ops.site", "build", str(directory)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_a_broken_link_a_missing_place_and_a_page_outside_the_navigation_fail_th
     (tmp_path / "lonely.md").write_text("# Nobody knows me\n")
     script = f"import sys; from pathlib import Path; from ops.site import build; p = Path({str(tmp_path)!r})"
     command = [sys.executable, "-c", f"{script}; sys.exit(build(p / 'site', p))"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode != 0
     for complaint in ("target not found: 'gone.md'", "'nowhere'", "lonely.md: WARNING: document isn't included in any"):
         assert complaint in done.stderr

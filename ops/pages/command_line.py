@@ -25,10 +25,11 @@ def page() -> str:
 
 def examples() -> dict[str, list[str]]:
     """The recorded examples by the command that they are of, such as `tasks list`."""
+    known = {path for path, _ in paths()}
     found: dict[str, list[str]] = {}
     for block in EXAMPLES.read_text(encoding="utf-8").split("\n\n$ "):
         text = "$ " + block.removeprefix("$ ").strip("\n")
-        found.setdefault(_named(text.splitlines()[0]), []).append(text)
+        found.setdefault(_named(text.splitlines()[0], known), []).append(text)
     return found
 
 
@@ -84,10 +85,9 @@ def _row(parameter: click.Parameter, context: click.Context) -> str:
     return f"| `{flags}` | {meaning} |\n".replace("\\|", "/", flags.count("\\|"))
 
 
-def _named(line: str) -> str:
+def _named(line: str, known: set[str]) -> str:
     """The command that a line runs."""
     words = line.removeprefix("$ taskflow ").split()
-    known = dict(paths())
     return next((path for end in (2, 1) if (path := " ".join(words[:end])) in known), "")
 
 

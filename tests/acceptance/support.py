@@ -25,7 +25,7 @@ from tests.forked import ForkedProcess, start_taskflow
 
 ROOT = Path(__file__).parents[2]
 TASKS = "tests.acceptance.tasks_for_tests"
-MARK = "TASKFLOW_ACCEPTANCE_TEST"
+MARK = "ACCEPTANCE_TEST_MARK"
 POLL_SECONDS = 0.02
 LOG_CHARACTERS_SHOWN = 6000
 

@@ -68,7 +68,7 @@ def test_a_wheel_in_an_empty_environment_migrates_and_runs(checkout: Path, tmp_p
     assert run(taskflow, "version").startswith("taskflow 0.1.0 (Python ")
     assert "taskflow dev --import tasks" in run(taskflow, "init", tmp_path / "project")
     plugins = "from importlib.metadata import entry_points; print(*(p.value for p in entry_points(group='pytest11')))"
-    assert run(venv / "bin/python", "-c", plugins) == "taskflow.testing.plugin\n"
+    assert run(venv / "bin/python", "-c", plugins).split().count("taskflow.testing.plugin") == 1
     run(taskflow, "migrate", DATABASE_URL=empty_dsn)
     assert "Nothing is pending" in run(taskflow, "migrate", "status", DATABASE_URL=empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
