@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION taskflow.roll_up_endings(p_from timestamptz, p_to tim
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off  -- see roll_up_minutes
-SET plan_cache_mode = force_generic_plan SET jit = off  -- planning over all the days anew takes longer than a minute's tasks
+SET plan_cache_mode = force_generic_plan  -- planning over all the days anew takes longer than a minute's tasks
 SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE

@@ -25,10 +25,12 @@ class Endings(Loop):
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next: datetime | None = None
+        self._first_step = MINUTE
         self._upkeep_at = float("-inf")
 
     def begin(self, connection: Connection) -> None:
         self._next = None
+        self._first_step = MINUTE
         self._upkeep_at = float("-inf")
 
     def work(self, connection: Connection) -> float:
@@ -37,7 +39,7 @@ class Endings(Loop):
         if counted is None:
             return INTERVAL_SECONDS
         self._next = min(counted if self._next is None else self._next, current) - LATE
-        step = MINUTE
+        step = self._first_step
         while self._next <= current:
             if self._clock() - started > ROUND_SECONDS:
                 self._next += LATE  # it is gone back to at the next round
@@ -47,6 +49,8 @@ class Endings(Loop):
             self._next = end
             # What is behind goes by quickly: many minutes at a time, as long as that does not take long.
             step = min(2 * step, LONGEST_STEP) if self._clock() - began < QUICK_SECONDS else MINUTE
+        # Where little ends, the current minute and the last ones are one statement.
+        self._first_step = LATE + MINUTE if self._clock() - started < QUICK_SECONDS else MINUTE
         if started >= self._upkeep_at and not statistics.count_forgotten_day(connection):
             statistics.fold_endings(connection)
             self._upkeep_at = self._clock() + UPKEEP_SECONDS

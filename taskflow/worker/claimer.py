@@ -41,6 +41,7 @@ STUCK_SECONDS = 1.0
 MAX_RUNG_QUEUES = 100
 PROBE_SECONDS = 2.0
 POOLED_POLL_SECONDS = 0.25
+LOOKS_A_BELL = 3
 FIRST_DUE_PAUSE_SECONDS = 0.01
 UNHINTED_BEAT_SECONDS = 0.5
 """Operators are heard within a second, also where no notification arrives."""
@@ -197,12 +198,12 @@ class Claimer:
 
     def _look_beside_inserter(self, connection: Connection, wanted: int) -> None:
         """A transaction that has inserted without notifying is open, so what it commits must be looked for: with one
-        statement a look, every second time with another for the bell."""
+        statement a look, every third time with another for the bell."""
         due = self._settings.queues or self._ask_next_due(connection) <= 0
         if due and self._claim(connection, wanted, sweep=self._sweep_wait_seconds <= 0):
             return
         self._looks += 1
-        if self._looks % 2:
+        if self._looks % LOOKS_A_BELL == 0:
             self._rest(connection)
         else:
             self._sleep(connection)
