@@ -48,6 +48,13 @@ class Identity:
         )
         return self.current
 
+    def leave(self, connection: Connection, worker_id: int) -> None:
+        """Give an id up for good: nobody beats for it any more, and misses it."""
+        workers.deregister(connection, worker_id)
+        self.retired.discard(worker_id)
+        if self.current == worker_id:
+            self.current = None
+
     def all(self) -> list[int]:
         """Every id that must be kept alive."""
         return [*([self.current] if self.current is not None else []), *self.retired]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING
@@ -126,7 +127,7 @@ class Worker:
             return max(FLUSH_SECONDS, deadline - time.monotonic())
 
         for worker_id in self._identity.all():  # for those who look at the list of workers
-            self._completer.ask(lambda connection: workers.set_state(connection, worker_id, "draining"))  # noqa: B023
+            self._completer.ask(partial(workers.set_state, worker_id=worker_id, state="draining"))
         self._claimer.stop()
         self._claimer.join(remaining())
         try:
@@ -140,7 +141,7 @@ class Worker:
             self._dispatcher.tick()
         self._end_the_rest()
         for worker_id in self._identity.all():
-            self._completer.ask(lambda connection: workers.deregister(connection, worker_id))  # noqa: B023
+            self._completer.ask(partial(self._identity.leave, worker_id=worker_id))
         written = self._completer.stop(remaining())
         self._gone.set()
         self._dispatcher.close()

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
 from taskflow.settings import load
-from taskflow.store import tasks
+from taskflow.store import tasks, workers
 from taskflow.tasks.registry import Registry, task
 from taskflow.tasks.retry import RetryPolicy
 from taskflow.worker import Worker
@@ -316,6 +317,25 @@ def test_threads_and_coroutines_share_the_slots(bench: Bench) -> None:
         for task_id in ids:
             bench.ended(task_id)
     assert most == 3
+
+
+def test_a_worker_that_has_left_the_list_does_not_take_itself_for_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deregister = workers.deregister
+    worker: Worker | None = None
+
+    def deregister_and_beat(connection: Any, worker_id: int) -> None:
+        deregister(connection, worker_id)
+        assert worker is not None
+        worker._completer.ask(worker._heartbeat.beat)  # it may be due at just this moment
+
+    monkeypatch.setattr(workers, "deregister", deregister_and_beat)
+    with capture_logs() as logs, bench.worker() as running:
+        worker = running
+        bench.wait(lambda: bench.connection.execute("SELECT FROM taskflow.workers").fetchone() is not None)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == []
+    assert bench.connection.execute("SELECT count(*) FROM taskflow.workers").fetchone() == (0,)
 
 
 def test_draining_finishes_what_runs_and_gives_back_the_rest(bench: Bench) -> None:
