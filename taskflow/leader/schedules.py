@@ -18,6 +18,7 @@ import psycopg
 from taskflow.leader.agenda import Agenda
 from taskflow.leader.looper import Connection, Loop, Pause, log
 from taskflow.store import schedules
+from taskflow.store.partitions import database_time
 from taskflow.store.schedules import Fired, Firing, Schedule
 
 LOOK_SECONDS, AHEAD_SECONDS = 5.0, 20.0
@@ -114,7 +115,9 @@ class Schedules(Loop):
                 for start in range(0, len(firings), BATCH):
                     done |= schedules.fire(connection, firings[start : start + BATCH])
                 self._cost = max(self._cost / 2, (self._clock() - began) / len(firings))
-                if self.stopping.wait(max(0.0, (at - self._now()).total_seconds())):
+                self.stopping.wait(max(0.0, (at - self._now()).total_seconds()))
+                # Our reckoning may be ahead by a part of a round trip, and nobody is to see a task before its time.
+                if self.stopping.wait(max(0.0, (at - database_time(connection)).total_seconds())):
                     raise Pause(0.0)  # undone; who leads next fires them
         except WRONG:
             for start in range(0, len(firings), BATCH):
