@@ -10,12 +10,10 @@ from typing import Any
 import click
 
 from taskflow.cli.config_option import config_option
-from taskflow.cli.terminal import echo_table
+from taskflow.cli.terminal import NO_DATABASE, echo_table
 from taskflow.errors import SettingsError
 from taskflow.settings import Resolution, Settings, notices, resolve
 from taskflow.telemetry import HIDDEN, hide_passwords
-
-NO_DATABASE = "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"
 
 
 @dataclass(frozen=True, slots=True)

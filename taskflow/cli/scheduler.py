@@ -13,9 +13,8 @@ from taskflow.cli.config_option import config_option
 from taskflow.cli.metrics_address import Address
 from taskflow.cli.metrics_port import metrics_served
 from taskflow.cli.notices import log_notices
-from taskflow.cli.terminal import database_url
+from taskflow.cli.terminal import settings_with_database
 from taskflow.leader import Leader
-from taskflow.settings import load
 
 STOP_SECONDS = 1.5
 
@@ -31,7 +30,7 @@ def command(metrics_port: int | None, metrics_addr: tuple[str, int] | None) -> N
     that owns the tables, for example, so that retention may drop them. Any number may run; SIGTERM ends it.
     """
     host, port = metrics_addr or (None, metrics_port)
-    settings = load(database_url=database_url(), metrics_host=host, metrics_port=port)
+    settings = settings_with_database(metrics_host=host, metrics_port=port)
     telemetry.configure(settings)
     log_notices()
     log = telemetry.get_logger("scheduler")

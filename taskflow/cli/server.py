@@ -8,6 +8,7 @@ from taskflow import telemetry
 from taskflow.cli.config_option import config_option
 from taskflow.cli.notices import log_notices
 from taskflow.cli.server_metrics import shared_metrics
+from taskflow.cli.terminal import NO_DATABASE
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
 
@@ -38,5 +39,5 @@ def _check(settings: Settings) -> None:
     from taskflow.web.access.auth import check_exposure
 
     if not settings.database_url:
-        raise SettingsError(["DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"])
+        raise SettingsError([NO_DATABASE])
     check_exposure(settings)

@@ -16,10 +16,10 @@ from taskflow import telemetry
 from taskflow.cli.config_option import config_option
 from taskflow.cli.metrics_address import Address
 from taskflow.cli.notices import log_notices
-from taskflow.cli.terminal import database_url
+from taskflow.cli.terminal import settings_with_database
 from taskflow.errors import SettingsError
 from taskflow.leader import Leader
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
 from taskflow.worker.supervisor import EXIT_DRAINED
@@ -62,7 +62,7 @@ def command(
     """
     if metrics_addr is not None:
         flags |= {"metrics_host": metrics_addr[0], "metrics_port": metrics_addr[1]}
-    settings = load(database_url=database_url(), **flags)
+    settings = settings_with_database(**flags)
     if reload:
         sys.exit(reloading(settings, flags, leader=leader))
     telemetry.configure(settings)

@@ -40,3 +40,13 @@ def test_a_flag_with_a_wrong_value_is_named(arguments: list[str], problem: str) 
     result = CliRunner().invoke(main, ["worker", *arguments], env={"DATABASE_URL": "postgresql://h/d"})
     assert result.exit_code == 2
     assert problem in result.output
+
+
+def test_what_is_wrong_with_flags_and_variables_is_listed_at_once_and_a_flag_mends_a_variable() -> None:
+    environment = {"DATABASE_URL": "", "TASKFLOW_AUTH": "x", "TASKFLOW_CONCURRENCY": "many"}
+    wrong = CliRunner().invoke(main, ["worker", "--concurrency", "5", "--poll-interval", "soon"], env=environment)
+    assert wrong.exit_code == 2
+    assert "--poll-interval: " in wrong.stderr
+    assert "TASKFLOW_AUTH: " in wrong.stderr
+    assert "TASKFLOW_CONCURRENCY" not in wrong.stderr
+    assert wrong.stderr.count("\n") == 2
