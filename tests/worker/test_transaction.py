@@ -442,9 +442,13 @@ def test_a_key_is_given_back_with_the_commit_not_with_the_handlers_end(bench: Be
 
     declare(bench, nothing, after)
     ids = [bench.enqueue("book", concurrency_key="account-7") for _ in range(3)]
-    with bench.worker():
+    told: list[int] = []
+    with bench.worker() as worker:
+        keys_released = worker._completer.keys_released
+        worker._completer.keys_released = lambda: told.append(len(effects())) or keys_released()
         bench.wait(lambda: len(effects()) == 3)
         free.set()
+    assert len(told) == 2, "the worker looks for the next one after each commit but the last"
     assert effects() == [(task_id, 1) for task_id in ids]
     overlaps = bench.connection.execute(
         "SELECT count(*) FROM taskflow.executions a JOIN taskflow.executions b ON a.task_id < b.task_id"
@@ -456,11 +460,16 @@ def test_a_key_is_given_back_with_the_commit_not_with_the_handlers_end(bench: Be
 def test_a_queue_with_max_workers_goes_on_after_each_commit(bench: Bench, effects: Any) -> None:
     declare(bench, nothing)
     bench.connection.execute("INSERT INTO taskflow.queues (name, max_workers) VALUES ('narrow', 1)")
-    ids = [bench.enqueue("book", queue="narrow") for _ in range(10)]
-    with bench.worker(poll_interval=30.0):
+    told: list[frozenset[str]] = []
+    with bench.worker(poll_interval=30.0) as worker:
+        room_made = worker._completer.room_made
+        worker._completer.room_made = lambda queues: told.append(queues) or room_made(queues)
+        bench.wait(lambda: worker._completer.limited_queues)
+        ids = [bench.enqueue("book", queue="narrow") for _ in range(10)]
         for task_id in ids:
             assert bench.ended(task_id) == ("completed",)
     assert effects() == [(task_id, 1) for task_id in ids]
+    assert told == [frozenset({"narrow"})] * 10, "each commit makes room, at once"
 
 
 def test_everything_else_goes_on_as_after_any_end(bench: Bench, effects: Any) -> None:
