@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from taskflow.errors import CommitUnknown
 from taskflow.store import tasks
 from taskflow.store.tasks import Completed, Connection, Ended
-from taskflow.tasks.outcome import Failed, Succeeded, TimedOut
+from taskflow.tasks.outcome import Failed, Outcome, Succeeded, TimedOut
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import NO_RESULT, Ending, same_json
@@ -84,14 +85,14 @@ class OwnCompletions:
 
     def to_write(self, batch: Sequence[Ending]) -> list[Ending]:
         """The batch without those that are completed; those are over with this. No success of a handler counts whose
-        transaction is in doubt: should that be rolled back, its work is not done."""
+        transaction is in doubt: what is written for it is written only if that was rolled back."""
         kept = []
         for item in batch:
             own = item.attempt.own
             if own is not None and own.stage is Stage.COMMITTED:
                 self._attempts.discard(item.attempt)
                 self._report(item)
-            elif own is not None and own.stage is Stage.IN_DOUBT and isinstance(item.outcome, Succeeded):
+            elif own is not None and own.stage is Stage.IN_DOUBT and _says_that_it_is_done_or_in_doubt(item.outcome):
                 kept.append(item._replace(outcome=Failed(ROLLED_BACK)))
             else:
                 kept.append(item)
@@ -143,3 +144,12 @@ class OwnCompletions:
                 next="give the result inside of the block: context.set_result(...)",
                 **fields,
             )
+
+
+def _says_that_it_is_done_or_in_doubt(outcome: Outcome | None) -> bool:
+    match outcome:
+        case Succeeded():
+            return True
+        case Failed(error=error):
+            return error.startswith(f"{CommitUnknown.__name__}:")
+    return False
