@@ -55,11 +55,12 @@ def spawn(
         env=environment,
         pass_fds=pass_fds,
         start_new_session=True,
-        preexec_fn=_before_exec(identity, end_with),
+        preexec_fn=before_exec(identity, end_with),
     )
 
 
-def _before_exec(identity: Identity | None, end_with: signal.Signals) -> Callable[[], None]:
+def before_exec(identity: Identity | None, end_with: signal.Signals) -> Callable[[], None]:
+    """What a child that the calling thread is about to fork has to call first: see `spawn`."""
     parent = os.getpid()
 
     def prepare() -> None:  # pragma: no cover  (between fork and exec, where nothing is measured)

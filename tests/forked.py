@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from taskflow.processes import _before_exec, spawn
+from taskflow.processes import before_exec, spawn
 
 ROOT = Path(__file__).parents[1]
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -181,7 +181,7 @@ def _serve(control: socket.socket, modules: Sequence[str]) -> dict[str, Any]:
             line = requests.readline()
             if not line:
                 sys.exit(0)
-            prepare = _before_exec(None, signal.SIGKILL)
+            prepare = before_exec(None, signal.SIGKILL)
             pid = os.fork()
             if pid == 0:
                 break

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from taskflow.cli.config_option import config_option
-from taskflow.cli.terminal import NO_DATABASE, echo_table
+from taskflow.cli.output import Column, echo_items
+from taskflow.cli.terminal import NO_DATABASE
 from taskflow.errors import SettingsError
 from taskflow.settings import Resolution, Settings, notices, resolve
 from taskflow.telemetry import HIDDEN, hide_passwords
@@ -24,6 +25,13 @@ class Shown:
     value: Any
     source: str
     where: str | None
+
+
+COLUMNS = (
+    Column("setting", lambda item: item.name),
+    Column("from", lambda item: item.where or "default"),
+    Column("value", lambda item: _text(item.value)),
+)
 
 
 @click.group("config")
@@ -50,8 +58,7 @@ def show(as_json: bool, changed: bool) -> None:
         messages = [{"level": notice.level, "variables": notice.variables, "text": notice.text} for notice in said]
         click.echo(json.dumps({"settings": settings, "notices": messages}, ensure_ascii=False))
         return
-    rows = [(item.name, item.where or "default", _text(item.value)) for item in found]
-    echo_table(("setting", "from", "value"), rows)
+    echo_items(COLUMNS, found)
     _say(said)
 
 

@@ -107,6 +107,7 @@ def _files(settings: Settings, directory: Path) -> str:
 def _environment(
     settings: Settings, database: Database, port: int, imports: tuple[str, ...], files: str
 ) -> dict[str, str]:
+    said_by_somebody = "export_queries" in settings.model_fields_set
     return {
         **os.environ,
         "DATABASE_URL": database.url,
@@ -117,7 +118,7 @@ def _environment(
         "TASKFLOW_AUTH": "off",
         "TASKFLOW_IMPORTS": ",".join((*settings.imports, *imports)),
         "TASKFLOW_FILES_ROOT": files,
-        "TASKFLOW_EXPORT_QUERIES": os.environ.get("TASKFLOW_EXPORT_QUERIES") or "true",
+        "TASKFLOW_EXPORT_QUERIES": str(settings.export_queries or not said_by_somebody).lower(),
         "TASKFLOW_DRAIN_TIMEOUT": str(min(settings.drain_timeout, DRAIN_SECONDS)),
         "TASKFLOW_WEBHOOK_ALLOW": ",".join(settings.webhook_allow or LOOPBACK),
     }

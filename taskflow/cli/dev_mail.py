@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
+from datetime import UTC
 from pathlib import Path
 
 import click
 
 from taskflow.cli.dev_directory import DEFAULT_DIRECTORY
 from taskflow.cli.dev_mailbox import Arrived, Mailbox
-from taskflow.cli.terminal import echo_table
+from taskflow.cli.output import Column, echo_items, echo_json, echo_line, say
+from taskflow.cli.plain import clean
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-WIDEST = 60
+COLUMNS = (
+    Column("number", lambda mail: mail.number, right=True),
+    Column("arrived", lambda mail: mail.arrived_at, lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")),
+    Column("from", lambda mail: mail.envelope_from, long=True),
+    Column("to", lambda mail: mail.envelope_to, long=True),
+    Column("subject", lambda mail: mail.subject, long=True),
+)
 
 
 @click.command("mail")
@@ -39,26 +44,18 @@ def mail(context: click.Context, number: int | None, as_json: bool, source: bool
         click.echo(mailbox.source(number), nl=False)
     else:
         found = mailbox.mail(number)
-        click.echo(json.dumps(found.as_object(), indent=2, ensure_ascii=False) if as_json else _text(found))
+        echo_json(found.as_object()) if as_json else click.echo(_text(found))
 
 
 def _show_list(mailbox: Mailbox, *, as_json: bool) -> None:
     if as_json:
         for found in mailbox.mails():
-            click.echo(json.dumps(found.as_object(), ensure_ascii=False))
+            echo_line(found.as_object())
         return
-    rows = [
-        [
-            found.number,
-            found.arrived_at,
-            *map(_short, (found.envelope_from, ", ".join(found.envelope_to), found.subject)),
-        ]
-        for found in mailbox.mails()
-    ]
-    if rows:
-        echo_table(["number", "arrived", "from", "to", "subject"], rows)
+    if mails := list(mailbox.mails()):
+        echo_items(COLUMNS, mails)
     else:
-        click.echo("No mail has arrived yet.")
+        say("No mail has arrived yet.")
 
 
 def _text(found: Arrived) -> str:
@@ -69,9 +66,4 @@ def _text(found: Arrived) -> str:
     lines += ["", (text if text is not None else found.body("html") or "").replace("\r\n", "\n").rstrip("\n")]
     for part in found.attachments():
         lines.append(f"[attached: {part['filename']}, {part['content_type']}, {part['size_bytes']:,} bytes]")
-    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines))
-
-
-def _short(text: str) -> str:
-    plain = " ".join(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).split())
-    return plain if len(plain) <= WIDEST else f"{plain[: WIDEST - 1]}…"
+    return clean("\n".join(lines))

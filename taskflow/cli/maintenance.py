@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from taskflow.cli.config_option import config_option
 from taskflow.cli.doctor.upkeep import found as upkeep_findings
-from taskflow.cli.terminal import echo_table, open_database
+from taskflow.cli.output import Column, echo_items
+from taskflow.cli.plain import number
+from taskflow.cli.terminal import open_database
 from taskflow.settings import Settings, load
 from taskflow.store import maintenance
-from taskflow.store.maintenance import Table, Upkeep
+from taskflow.store.maintenance import Upkeep
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 TIMES = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-COLUMNS = ("table", "days", "from", "to", "rows", "dead rows", "size", "oldest row", "vacuumed")
 
 
 @click.command("maintenance")
@@ -66,7 +68,7 @@ def as_object(upkeep: Upkeep, settings: Settings) -> dict[str, Any]:
 
 def show(upkeep: Upkeep, settings: Settings) -> None:
     """All of it, for people."""
-    echo_table(COLUMNS, [_row(table) for table in upkeep.tables])
+    echo_items(COLUMNS, upkeep.tables)
     total = sum(table.bytes for table in upkeep.tables)
     click.echo(f"\n{size(total)} in all; there are tables for the next {upkeep.days_ahead} days.")
     system = (f"{name} {_time(seconds)}" for name, seconds in kept_by_system(settings).items())
@@ -90,18 +92,8 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
 
 
-def _row(table: Table) -> list[Any]:
-    return [
-        table.name,
-        table.days or None,
-        table.first_day,
-        table.last_day,
-        table.rows,
-        table.dead_rows,
-        size(table.bytes).rjust(8),
-        table.oldest,
-        table.vacuumed_at,
-    ]
+def _to_the_minute(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _time(seconds: float | None) -> str:
@@ -110,3 +102,16 @@ def _time(seconds: float | None) -> str:
     name, length = next(((name, length) for name, length in TIMES if seconds % length == 0), TIMES[-1])
     count = seconds / length
     return f"{count:g} {name}" + ("" if count == 1 else "s")
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("table", lambda table: table.name),
+    Column("days", lambda table: table.days or None, right=True),
+    Column("from", lambda table: table.first_day, spare=True),
+    Column("to", lambda table: table.last_day, spare=True),
+    Column("rows", lambda table: table.rows, number, right=True),
+    Column("dead rows", lambda table: table.dead_rows, number, right=True),
+    Column("bytes", lambda table: table.bytes, size, right=True),
+    Column("oldest row", lambda table: table.oldest, _to_the_minute),
+    Column("vacuumed", lambda table: table.vacuumed_at, _to_the_minute, spare=True),
+)

@@ -14,7 +14,7 @@ from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers._reach import AddressRefused
 from taskflow.handlers._retry_after import retry_after_seconds
 from taskflow.handlers._secrets import Secrets
-from taskflow.handlers._settings import settings
+from taskflow.settings import process_settings
 
 WORTH_A_RETRY = frozenset({408, 425, 429})  # of the 4xx, as for a webhook
 
@@ -54,7 +54,7 @@ def download(url: str, *, limit_bytes: int, timeout_seconds: float) -> bytes:
     except httpx.InvalidURL:
         raise DeadLetter(f"{what}: the URL is not valid, or it redirects to one that is not") from None
     except httpx.HTTPError as error:
-        secrets = Secrets.of(url, {}, settings().webhook_proxy)
+        secrets = Secrets.of(url, {}, process_settings().webhook_proxy)
         raise DownloadFailed(secrets.blot(f"{what} failed: {error or type(error).__name__}")) from None
     if answer.status >= 400:
         raise _refusal(f"{what} answered {answer.status}", answer)
@@ -74,7 +74,10 @@ async def _get(url: httpx.URL, limit_bytes: int, timeout_seconds: float) -> _Dow
 
     async with asyncio.timeout(timeout_seconds):
         return await exchange_as(
-            Request("GET", url, {}, {}, None), NetworkRule.of(settings().webhook_allow), settings().webhook_proxy, read
+            Request("GET", url, {}, {}, None),
+            NetworkRule.of(process_settings().webhook_allow),
+            process_settings().webhook_proxy,
+            read,
         )
 
 

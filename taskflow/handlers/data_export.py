@@ -14,7 +14,7 @@ from taskflow.handlers._export_formats import write_csv, write_json, write_ndjso
 from taskflow.handlers._export_source import Source, named_query, source
 from taskflow.handlers._files import BUFFER_BYTES, Files, RelativePath
 from taskflow.handlers._schemas import one_of
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings, process_settings
 
 TIMEOUT_SECONDS = 3600.0
 REPORT_SECONDS = 0.5
@@ -75,7 +75,7 @@ def data_export(payload: DataExport, context: Context) -> dict[str, Any]:
     cancel or a timeout, the server notices within a second and ends the query. Raises `DeadLetter` for what no retry
     mends: settings, rights, the query itself.
     """
-    settings = load()
+    settings = process_settings()
     files = Files.configured(settings)
     query = _query(payload, settings)
     path = payload.path_for(context.task_id)

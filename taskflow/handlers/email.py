@@ -8,8 +8,8 @@ from taskflow import Context, DeadLetter, task
 from taskflow.handlers._earlier_deliveries import remember, served_before
 from taskflow.handlers._email_payload import Email
 from taskflow.handlers._mail_message import Mail, mail_of
-from taskflow.handlers._settings import settings
 from taskflow.handlers._smtp import Delivery, EmailFailed, Reply, deliver
+from taskflow.settings import process_settings
 
 NO_SERVER = "no SMTP server is configured: set TASKFLOW_SMTP_HOST for the worker, and retry the task"
 NO_SENDER = "the mail has no sender: give `from` in the payload, or set TASKFLOW_EMAIL_FROM for the worker"
@@ -25,13 +25,13 @@ def email(payload: Email, context: Context) -> dict[str, Any]:
 
     Raises `DeadLetter` for what no retry mends, `EmailFailed` for the rest.
     """
-    if not settings().smtp_host:
+    if not process_settings().smtp_host:
         raise DeadLetter(NO_SERVER)
     mail = _mail(payload, context)
     # Alone, one is either served, and the task has succeeded, or not.
     served = served_before(context, mail.key) if len(mail.recipients) > 1 else frozenset()
     context.heartbeat()
-    delivery = deliver(settings(), mail, [one for one in mail.recipients if one not in served])
+    delivery = deliver(process_settings(), mail, [one for one in mail.recipients if one not in served])
     accepted = [one for one in mail.recipients if one in served or one in delivery.accepted]
     if waiting := {one: reply for one, reply in delivery.refused.items() if not reply.is_final}:
         if accepted:
@@ -43,7 +43,7 @@ def email(payload: Email, context: Context) -> dict[str, Any]:
 
 
 def _mail(payload: Email, context: Context) -> Mail:
-    sender = payload.sender or settings().email_from
+    sender = payload.sender or process_settings().email_from
     if not sender:
         raise DeadLetter(NO_SENDER)
     try:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from taskflow import Context, DeadLetter, task
 from taskflow.handlers._files import Files, RelativePath
 from taskflow.handlers._schemas import at_least_one_of, one_of
-from taskflow.settings import load
+from taskflow.settings import process_settings
 
 if TYPE_CHECKING:
     from taskflow.handlers._pictures import Picture
@@ -95,7 +95,7 @@ def image_resize(payload: ImageResize, context: Context) -> dict[str, Any]:
         raise DeadLetter(
             "image_resize needs Pillow, which is not installed here: pip install 'taskflow-pg[images]'"
         ) from None
-    settings = load()
+    settings = process_settings()
     files = Files.configured(settings)
     directory = payload.directory or f"images/{context.task_id}"
     boxes = [(size.width or MAX_SIDE, size.height or MAX_SIDE) for size in payload.sizes]

@@ -13,7 +13,7 @@ from taskflow.handlers._files import Files, RelativePath
 from taskflow.handlers._report_figures import Figures, Period
 from taskflow.handlers._report_pages import FORMS, as_text
 from taskflow.handlers._schemas import without_null
-from taskflow.settings import load
+from taskflow.settings import process_settings
 
 DAYS = {"daily": 1, "weekly": 7}
 LONGEST = timedelta(days=92)
@@ -93,7 +93,7 @@ def report(payload: Report, context: Context) -> dict[str, Any]:
     The period is that before the task's first attempt, so a retry, whenever it comes, reports the same.
     Raises `DeadLetter` for a period that has not begun, or whose statistics are not kept any more.
     """
-    files = Files.configured(load()) if payload.path else None
+    files = Files.configured(process_settings()) if payload.path else None
     with context.connection() as connection:
         row = connection.execute(FIRST_START, (context.task_id,)).fetchone()
         period = payload.period(row[0] if row else datetime.now(UTC))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskflow import Context, DeadLetter, Retry, task
 from taskflow.handlers._routine import Arguments, Routine, find
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings, process_settings
 
 # Classes of SQLSTATE that say that the call itself is wrong, today and tomorrow: what is not supported, a wrong number
 # of rows, data, constraints, a COMMIT in a procedure, a schema that is not there, syntax and rights, a view's check.
@@ -44,7 +44,7 @@ async def sql(payload: Sql, context: Context) -> None:
     What comes is the task's result: a value, an object for a row, a list for a set. Raises `DeadLetter` for a call that
     is wrong, `Retry` where the same call may succeed later.
     """
-    settings = load()
+    settings = process_settings()
     schema, name = _allowed(payload.function, settings)
     secret = list(_secrets(payload.args if isinstance(payload.args, dict) else {}, settings.redact))
     try:

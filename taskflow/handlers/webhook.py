@@ -15,9 +15,9 @@ from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers._reach import AddressRefused
 from taskflow.handlers._retry_after import retry_after_seconds
 from taskflow.handlers._secrets import Secrets
-from taskflow.handlers._settings import settings
 from taskflow.handlers._signature import delivery_id, secrets_named, signature_headers
 from taskflow.handlers._webhook_payload import Webhook
+from taskflow.settings import process_settings
 
 WORTH_A_RETRY = frozenset({408, 425, 429})  # of the 4xx; all others say that the request itself is wrong
 EXCERPT_CHARACTERS = 500
@@ -39,7 +39,7 @@ async def webhook(payload: Webhook, context: Context) -> dict[str, Any]:
     the request is blotted out of results and errors, also where the receiver quotes it.
     """
     started = time.perf_counter()
-    allowed, proxy = NetworkRule.of(settings().webhook_allow), settings().webhook_proxy
+    allowed, proxy = NetworkRule.of(process_settings().webhook_allow), process_settings().webhook_proxy
     secrets = Secrets.of(payload.url, payload.headers, proxy)
     what = f"{payload.method} {_origin(payload.url)}"
     try:
@@ -78,7 +78,7 @@ def _signature(payload: Webhook, context: Context) -> dict[str, str]:
     """The headers of the signature, none where none is asked for."""
     if payload.sign_with is None:
         return {}
-    secrets = secrets_named(payload.sign_with, settings().webhook_secrets)
+    secrets = secrets_named(payload.sign_with, process_settings().webhook_secrets)
     if not secrets:
         raise DeadLetter(
             f"there is no secret {payload.sign_with!r} to sign with: this worker's setting TASKFLOW_WEBHOOK_SECRETS "

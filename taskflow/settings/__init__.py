@@ -1,8 +1,18 @@
 """The settings: defaults, then `taskflow.toml`, then the environment, then flags; every problem listed at once."""
 
-from taskflow.settings.loading import Resolution, load, resolve
+from taskflow.settings.loading import Resolution, load, process_settings, resolve
 from taskflow.settings.notices import Notice, notices
 from taskflow.settings.settings import REDACTED_NAMES, Settings
 from taskflow.settings.sources import Found
 
-__all__ = ["REDACTED_NAMES", "Found", "Notice", "Resolution", "Settings", "load", "notices", "resolve"]
+__all__ = [
+    "REDACTED_NAMES",
+    "Found",
+    "Notice",
+    "Resolution",
+    "Settings",
+    "load",
+    "notices",
+    "process_settings",
+    "resolve",
+]

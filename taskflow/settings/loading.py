@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,6 +70,12 @@ def load(**given: Any) -> Settings:
     if resolution.settings is None:
         raise SettingsError(resolution.problems)
     return resolution.settings
+
+
+@cache
+def process_settings() -> Settings:
+    """Those that the process was started with, for what would read them too often; its start has checked them."""
+    return load()
 
 
 def _flag(name: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any, cast
 import orjson
 import psycopg
 
-from taskflow.settings import load
+from taskflow.settings import load, process_settings
 from taskflow.store import queues, tasks, workers
 from taskflow.store.arrays import texts
 from taskflow.store.connection import connect, repeat_on_conflict
@@ -124,7 +124,8 @@ class InlineWorker:
         self._connection.close()
 
     def look(self) -> None:
-        """Learn what may have changed between two tasks: handlers, and settings of queues."""
+        """Learn what may have changed between two tasks: handlers, settings of queues, the environment."""
+        process_settings.cache_clear()
         if self._types != self._registry.types() or self._identity.current is None:
             self._types = self._registry.types()
             workers.register_types(self._connection, type_rows(self._registry, self._types, load()))

@@ -79,7 +79,7 @@ def test_check_knows_a_connection_string_that_none_is_and_one_that_is_missing() 
 def test_the_flag_names_a_file_for_this_command_alone(tmp_path: Path) -> None:
     (tmp_path / "here.toml").write_text("port = 81\n")
     result = config("show", "--changed", "--config", "here.toml")
-    assert f"port     {tmp_path / 'here.toml'}:1  81" in result.stdout
+    assert f"port\t{tmp_path / 'here.toml'}:1\t81" in result.stdout
     assert "TASKFLOW_CONFIG" not in os.environ
     missing = config("show", "--config", "nowhere.toml")
     assert missing.exit_code == 2

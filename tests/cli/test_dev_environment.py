@@ -29,3 +29,9 @@ def test_what_somebody_has_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told = environment(tmp_path)
     assert (told["TASKFLOW_FILES_ROOT"], told["TASKFLOW_EXPORT_QUERIES"]) == ("/srv/files", "false")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_file_says_wins_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taskflow.toml").write_text("export_queries = false\n")
+    monkeypatch.chdir(tmp_path)
+    assert environment(tmp_path)["TASKFLOW_EXPORT_QUERIES"] == "false"

@@ -42,7 +42,7 @@ def test_tables_are_shown_with_days_sizes_and_what_is_kept(
     assert list(lines)[:7] == [
         "table", "tasks_live", "tasks_dead", "tasks_completed", "tasks_ended", "executions", "executions_kept"
     ]  # fmt: skip
-    assert lines["tasks_live"].split()[4] == "300"
+    assert lines["tasks_live"].split("\t")[4] == "300"
     assert f"{today:%Y-%m-%d}" in lines["tasks_live"]
     assert str(today + timedelta(days=31)) in lines["tasks_completed"]
     assert "tables for the next 31 days" in result.stdout

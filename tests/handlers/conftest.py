@@ -12,7 +12,7 @@ import pytest
 
 import taskflow.handlers
 from taskflow.handlers import _http, _smtp
-from taskflow.handlers._settings import settings
+from taskflow.settings import process_settings
 from taskflow.tasks.context import Context
 from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
@@ -47,10 +47,10 @@ def make_context(attempt: RecordingAttempt, type: str, number: int = 1) -> Conte
 @pytest.fixture(autouse=True)
 def _own_settings() -> Iterator[None]:
     """The handlers read settings and certificates once a process; a test has its own environment."""
-    for kept in (settings, _smtp._trust, _http._trust):
+    for kept in (process_settings, _smtp._trust, _http._trust):
         kept.cache_clear()
     yield
-    for kept in (settings, _smtp._trust, _http._trust):
+    for kept in (process_settings, _smtp._trust, _http._trust):
         kept.cache_clear()
 
 
@@ -96,6 +96,7 @@ def run(attempt: RecordingAttempt) -> Callable[..., Any]:
 
     def run(type: str, payload: dict[str, Any], *, number: int = 1) -> Any:
         handler = taskflow.handlers and registry.get(type)
+        process_settings.cache_clear()  # each run is one of a process of its own, with its environment
         arguments = [handler.parse(payload)]
         if handler.wants_context:
             arguments.append(make_context(attempt, type, number))

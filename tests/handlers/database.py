@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 import taskflow.handlers  # noqa: F401  (registers the types)
+from taskflow.settings import process_settings
 from taskflow.tasks.context import Context
 from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
@@ -39,5 +40,6 @@ def run_with(attempt: ConnectedAttempt, type: str, payload: dict[str, Any], *, t
     """Run a handler in this process."""
     handler = registry.get(type)
     assert handler is not None
+    process_settings.cache_clear()  # each run is one of a process of its own, with its environment
     claimed = ClaimedTask(task_id, 1, type, "default", 1, datetime.now(UTC), {}, {}, 60.0, 0)
     return handler.function(handler.parse(payload), Context(claimed, attempt, time.time() + 60))
