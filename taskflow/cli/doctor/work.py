@@ -83,7 +83,7 @@ def paused(subject: Subject) -> Iterator[Finding]:
         yield finding.warning(
             f"due tasks wait in what is paused: {_with_times(waiting)}",
             "somebody has paused it, and may have forgotten it",
-            f"curl -X POST $URL/api/v1/queues/{first}/resume; or see its type_limits",
+            f"taskflow queues resume {first}; `taskflow queues show {first}` has the limits of its types",
         )
 
 
@@ -104,7 +104,7 @@ def schedules(subject: Subject) -> Iterator[Finding]:
         yield finding.warning(
             f"schedules cannot fire as they are written: {few(wrong)}",
             "the leader leaves them out until they are changed",
-            "PATCH /api/v1/schedules/ID, or UPDATE taskflow.schedules",
+            "taskflow schedules update NAME with what fits, or UPDATE taskflow.schedules",
         )
     if late:
         yield finding.warning(

@@ -244,7 +244,7 @@ def test_what_is_paused_while_tasks_wait_is_found(check: Check, healthy: Connect
     healthy.execute("""UPDATE taskflow.queues SET type_limits = '{"echo": {"paused": true}}' WHERE name = 'default'""")
     assert check("paused") == []
     healthy.execute("INSERT INTO taskflow.tasks (type, queue) VALUES ('echo', 'mail')")
-    one(check("paused"), "warning", "in what is paused: mail (for", "/api/v1/queues/mail/resume")
+    one(check("paused"), "warning", "in what is paused: mail (for", "taskflow queues resume mail;")
     assert check("unserved") == []  # said once
     healthy.execute("INSERT INTO taskflow.tasks (type) VALUES ('echo')")
     one(check("paused"), "warning", "mail (for", "echo in default (for")
