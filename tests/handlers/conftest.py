@@ -18,6 +18,9 @@ from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
 from tests.handlers.certificates import Authority
 from tests.handlers.receiver import Receiver, start_receiver
+from tests.handlers.smtp_server import MailServer, serving
+
+Configure = Callable[..., None]
 
 
 class RecordingAttempt:
@@ -104,3 +107,24 @@ def run(attempt: RecordingAttempt) -> Callable[..., Any]:
         return asyncio.run(result) if handler.is_async else result
 
     return run
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """Set the environment of the worker."""
+
+    def configure(server: MailServer | None = None, **settings: str) -> None:
+        base = {"EMAIL_FROM": "Shop <shop@example.com>"}
+        if server is not None:
+            base |= {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(server.port), "SMTP_TLS": "off", "SMTP_TIMEOUT": "5"}
+        for name, value in (base | settings).items():
+            monkeypatch.setenv(f"TASKFLOW_{name}", value)
+
+    return configure
+
+
+@pytest.fixture
+def server(configure: Configure) -> Iterator[MailServer]:
+    with serving(MailServer()) as server:
+        configure(server)
+        yield server
