@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from taskflow.handlers.sql import sql
 from taskflow.settings import process_settings
-from taskflow.tasks.registry import registry
 from tests.worker.commits import Loses, relay
 from tests.worker.conftest import Bench
 
@@ -60,9 +60,7 @@ def billing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench.connection.execute(OBJECTS)
     monkeypatch.setenv("TASKFLOW_SQL_FUNCTIONS", EVERYTHING + ',Odd Schema.do "it" %s')
     process_settings.cache_clear()  # read once a process, and a test has its own environment
-    handler = registry.get("sql")
-    assert handler is not None
-    bench.registry.add(handler)
+    bench.registry.add(sql)
     return bench
 
 
