@@ -106,7 +106,9 @@ def test_the_busiest_hours_come_first(report: Reporter, database: Database) -> N
     for hour, count in ((3, 1), (9, 3), (14, 2)):
         for minute in range(count):
             add(database, yesterday(hour, minute), outcome="failed" if minute == 2 else "succeeded")
-    assert [hour["hour"] for hour in report(timezone="Asia/Kolkata")["busiest_hours"]][:1] == [
+    # Half an hour off; and it may be tomorrow there already.
+    in_india = report("custom", timezone="Asia/Kolkata", **{"from": f"{yesterday(0)}", "to": f"{yesterday(24)}"})
+    assert [hour["hour"] for hour in in_india["busiest_hours"]][:1] == [
         yesterday(9).astimezone(ZoneInfo("Asia/Kolkata")).replace(minute=0).isoformat()
     ]
     assert report()["busiest_hours"] == [
