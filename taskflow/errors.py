@@ -13,6 +13,7 @@
     ├── TaskNotFound            no task has that id (or the caller may not see it)
     ├── WrongState              the task's state does not allow this
     │   └── UniqueConflict      another live task has the same type and unique_key
+    ├── QueueFull               as many tasks wait in the queue as its max_depth allows
     ├── WaitTimeout             the task has not ended in the time given
     ├── AttemptLost             the attempt is not this worker's any more
     ├── DatabaseUnavailable     PostgreSQL cannot be reached, or went away
@@ -119,6 +120,11 @@ class UniqueConflict(WrongState):
     def __init__(self, message: str, *, conflicting_task_id: int | None = None) -> None:
         super().__init__(message)
         self.conflicting_task_id = conflicting_task_id
+
+
+class QueueFull(TaskflowError):
+    """As many tasks wait in the queue as its `max_depth` allows, so nothing was stored: try again when some have been
+    taken. The transaction is to be rolled back."""
 
 
 class WaitTimeout(TaskflowError):

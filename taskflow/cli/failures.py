@@ -116,6 +116,8 @@ def _of_taskflow(error: errors.TaskflowError) -> Refusal:
             return Refusal("unique_conflict", said)
         case errors.WrongState():
             return Refusal("wrong_state", said)
+        case errors.QueueFull():
+            return Refusal("queue_full", said)
         case errors.WaitTimeout():
             return Refusal("wait_timeout", said)
         case errors.DatabaseUnavailable():

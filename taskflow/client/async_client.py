@@ -87,7 +87,7 @@ class AsyncClient:
         """Create a task of a type, or of a handler with its options; see `EnqueueOptions`.
 
         Returns its id, whether it was created (not if its unique key was taken), and its state. Raises `InvalidTask`,
-        `InvalidPayload`, `UniqueConflict`.
+        `InvalidPayload`, `UniqueConflict`, `QueueFull`.
         """
         return await self.enqueue_new(NewTask(type, payload, **options), connection=connection)
 

@@ -89,7 +89,7 @@ class Client:
         """Create a task of a type, or of a handler with its options; see `EnqueueOptions`.
 
         Returns its id, whether it was created (not if its unique key was taken), and its state. Raises `InvalidTask`,
-        `InvalidPayload`, `UniqueConflict`.
+        `InvalidPayload`, `UniqueConflict`, `QueueFull`.
         """
         return self.enqueue_new(NewTask(type, payload, **options), connection=connection)
 

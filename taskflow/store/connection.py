@@ -100,6 +100,8 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
         case "TF410":
             rival = error.diag.message_detail
             return errors.UniqueConflict(message, conflicting_task_id=int(rival) if rival else None)
+        case "TF503":
+            return errors.QueueFull(f"{message}{hint}")
         case "42501":
             return errors.NotAllowed(f"{message}. Grant the rights with the statements that `taskflow grants` prints.")
         case "28P01" | "28000" | "3D000":

@@ -60,8 +60,7 @@ WRITE: Mapping[str, Columns] = dict.fromkeys(("SELECT", "INSERT", "UPDATE", "DEL
 SCHEMA_TABLES = {"alembic_version": READ, "sql_objects": READ}
 SCHEMA_FUNCTIONS = ("contract_version", "oldest_revision")
 
-# `ring` is called by the trigger on INSERT with the rights of who inserts.
-PRODUCER_FUNCTIONS = (*SCHEMA_FUNCTIONS, "enqueue", "enqueue_many", "cancel", "task_status", "ring")
+PRODUCER_FUNCTIONS = (*SCHEMA_FUNCTIONS, "enqueue", "enqueue_many", "cancel", "task_status")
 
 WORKER_FUNCTIONS = (
     "register_worker",
@@ -124,6 +123,7 @@ READABLE = (
     "schedule_runs",
     "rate_windows",
     "unique_windows",
+    "depth_readings",
     "task_stats",
     "task_ends",
     "task_removals",
@@ -261,6 +261,7 @@ INTERNAL_FUNCTIONS = (
     "limit_queue",
     "note_removal",
     "tell_of_queue",
+    "refuse_full",
     "retry_delay",
     "ring_on_insert",
     "schedules_changed",

@@ -141,6 +141,8 @@ def problem_of(error: errors.TaskflowError) -> Problem:
             return Problem("unique_conflict", str(error), conflicting_task_id=None if rival is None else str(rival))
         case errors.WrongState():
             return Problem("wrong_state", str(error), state=error.state)
+        case errors.QueueFull():
+            return Problem("queue_full", str(error))
         case errors.InvalidPayload():
             return Problem("invalid_payload", str(error), problems=error.problems)
         case errors.InvalidTask():
