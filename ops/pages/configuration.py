@@ -24,6 +24,9 @@ environment, and over all a flag of the command:
 3. environment variables `TASKFLOW_<NAME>`, and [other names](#other-names) for some of them; an empty one is none
 4. flags, where a command has one
 
+Where neither `DATABASE_URL` nor `TASKFLOW_URL` is set, commands and programs in the directory of a running
+`taskflow dev` take its server and its database.
+
 In the file the keys are the names below, in lower case and without `TASKFLOW_`:
 
 ```toml

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from taskflow.settings.sources import FILE_VARIABLE
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,6 +28,8 @@ def config_option(command: Command) -> Command:
 def _choose(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is None:
         return
+    from taskflow.settings.sources import FILE_VARIABLE  # pydantic comes along, and --help needs none
+
     before = os.environ.get(FILE_VARIABLE)
     os.environ[FILE_VARIABLE] = str(Path(value).absolute())
 

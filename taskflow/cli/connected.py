@@ -14,6 +14,7 @@ import click
 from taskflow.cli import api as apis
 from taskflow.cli.api import Api
 from taskflow.cli.api_resources import SERVED_BY
+from taskflow.cli.config_option import config_option
 from taskflow.cli.failures import Refusal
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -35,6 +36,7 @@ def connected(*nouns: str, shows_secrets: bool = False) -> Callable[[Function], 
     def wrap(function: Function) -> Function:
         @url_option
         @key_option
+        @config_option
         @functools.wraps(function)
         def run(*arguments: Any, url: str | None, key: str | None, **options: Any) -> Any:
             secrets = options.pop("secrets", shows_secrets)

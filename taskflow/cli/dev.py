@@ -13,13 +13,14 @@ import click
 
 from taskflow.cli.config_option import config_option
 from taskflow.cli.dev_database import Database, embedded, named
-from taskflow.cli.dev_directory import DEFAULT_DIRECTORY, claimed
+from taskflow.cli.dev_directory import claimed
 from taskflow.cli.dev_mail import mail
 from taskflow.cli.dev_mail_server import outgoing
 from taskflow.cli.dev_port import free_port
 from taskflow.cli.dev_processes import Processes
 from taskflow.errors import TaskflowError
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings, load_beside_nothing
+from taskflow.settings.running_dev import DIRECTORY
 from taskflow.store.migrate import migrate
 
 HOST = "127.0.0.1"
@@ -40,7 +41,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),
-    default=DEFAULT_DIRECTORY,
+    default=DIRECTORY,
     show_default=True,
     help="Where the embedded PostgreSQL keeps its data.",
 )
@@ -63,7 +64,7 @@ command.add_command(mail)
 
 
 def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...], reload: bool) -> None:
-    settings = load(port=port)
+    settings = load_beside_nothing(port=port)
     if fresh and settings.database_url:
         raise TaskflowError("--fresh drops the embedded PostgreSQL, and DATABASE_URL names another: unset one of them.")
     with claimed(directory) as place, _stopped_by_signals():
@@ -76,6 +77,7 @@ def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...
             with Processes(_environment(settings, database, chosen, imports, files) | smtp.environment) as processes:
                 processes.start([("server",), ("worker", "--reload") if reload else ("worker",)])
                 processes.await_ready(f"http://{HOST}:{chosen}/ready")
+                place.announce(f"http://{HOST}:{chosen}", own_database="" if settings.database_url else database.url)
                 click.echo(_welcome(f"http://{HOST}:{chosen}", database, smtp.shown))
                 processes.watch()
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskflow.errors import TaskflowError
-
-DEFAULT_DIRECTORY = ".taskflow"
+from taskflow.settings.running_dev import ANNOUNCEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,15 @@ class Place:
 
     path: Path
 
-    def announce(self, url: str) -> None:
-        """Leave word of who runs here, for others who try."""
-        (self.path / "running.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    def announce(self, url: str, *, own_database: str | None = None) -> None:
+        """Leave word of who runs here, for others who try, and with `own_database` for commands that need no more.
+
+        `own_database`: all is up; its connection string, empty where the database is somebody else's.
+        """
+        said = {"pid": os.getpid(), "url": url, "ready": own_database is not None, "database_url": own_database}
+        new = self.path / f"{ANNOUNCEMENT}.new"
+        new.write_text(json.dumps(said))
+        new.replace(self.path / ANNOUNCEMENT)
 
 
 @contextlib.contextmanager
@@ -43,7 +48,7 @@ def claimed(directory: Path) -> Iterator[Place]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TaskflowError(_who_runs(path)) from None
-        announcement = path / "running.json"
+        announcement = path / ANNOUNCEMENT
         announcement.unlink(missing_ok=True)
         try:
             yield Place(path)
@@ -53,7 +58,7 @@ def claimed(directory: Path) -> Iterator[Place]:
 
 def _who_runs(path: Path) -> str:
     try:
-        other = json.loads((path / "running.json").read_text())
+        other = json.loads((path / ANNOUNCEMENT).read_text())
         return f"taskflow dev runs here already: {other['url']} (process {other['pid']}, data in {path})."
     except (OSError, ValueError, KeyError):
         return f"taskflow dev is just starting or stopping in {path}."

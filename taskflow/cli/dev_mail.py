@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from taskflow.cli.dev_directory import DEFAULT_DIRECTORY
 from taskflow.cli.dev_mailbox import Arrived, Mailbox
 from taskflow.cli.output import Column, echo_items, echo_json, echo_line, say
 from taskflow.cli.plain import clean
+from taskflow.settings.running_dev import DIRECTORY
 
 COLUMNS = (
     Column("number", lambda mail: mail.number, right=True),
@@ -37,7 +37,7 @@ def mail(context: click.Context, number: int | None, as_json: bool, source: bool
     if source and number is None:
         raise click.UsageError("--source shows one mail: name its NUMBER.")
     outer: Path | None = context.parent.params.get("directory") if context.parent else None
-    mailbox = Mailbox.of(directory or outer or Path(DEFAULT_DIRECTORY))
+    mailbox = Mailbox.of(directory or outer or DIRECTORY)
     if number is None:
         _show_list(mailbox, as_json=as_json)
     elif source:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskflow.cli.dev_directory import DEFAULT_DIRECTORY
 from taskflow.cli.dev_mailbox import Mailbox
 from taskflow.settings import Settings
+from taskflow.settings.running_dev import DIRECTORY
 
 HOST = "127.0.0.1"
 LARGEST_MAIL_BYTES = 20 * 2**20
@@ -52,7 +52,7 @@ def outgoing(settings: Settings, home: Path, *, fresh: bool) -> Iterator[Outgoin
             "TASKFLOW_SMTP_PASSWORD": "",
             "TASKFLOW_EMAIL_FROM": settings.email_from or SENDER,
         }
-        elsewhere = "" if home.absolute() == Path(DEFAULT_DIRECTORY).absolute() else f" --directory {home}"
+        elsewhere = "" if home.absolute() == DIRECTORY.absolute() else f" --directory {home}"
         yield Outgoing(f"is caught on {HOST}:{port}: taskflow dev mail{elsewhere} shows it", environment)
 
 

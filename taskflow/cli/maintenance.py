@@ -111,7 +111,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("to", lambda table: table.last_day, spare=True),
     Column("rows", lambda table: table.rows, number, right=True),
     Column("dead rows", lambda table: table.dead_rows, number, right=True),
-    Column("size", lambda table: table.bytes, size, right=True),
+    Column("size", lambda table: table.bytes, size, right=True, unit="bytes"),
     Column("oldest row", lambda table: table.oldest, _to_the_minute),
     Column("vacuumed", lambda table: table.vacuumed_at, _to_the_minute, spare=True),
 )

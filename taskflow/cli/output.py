@@ -42,7 +42,8 @@ GAP, SHORTEST = 2, 12
 
 class Column(NamedTuple):
     """A column: its name, and where its value is found in an item; `shown` makes of that what people read on a
-    terminal. A `long` one is cut where the terminal ends; a `spare` one is left out where it is narrow."""
+    terminal. A `long` one is cut where the terminal ends; a `spare` one is left out where it is narrow. Programs read
+    the value itself, in a `unit` that the name of their column ends in."""
 
     name: str
     value: Callable[[Any], Any]
@@ -51,6 +52,12 @@ class Column(NamedTuple):
     long: bool = False
     is_state: bool = False
     spare: bool = False
+    unit: str = ""
+
+    @property
+    def plain_name(self) -> str:
+        """Its name for programs."""
+        return "_".join(filter(None, (*self.name.split(), self.unit)))
 
 
 def column(name: str, key: str | None = None, **how: Any) -> Column:
@@ -88,7 +95,7 @@ def echo_items(columns: Sequence[Column], items: Iterable[Any], *, empty: str = 
     """Items below the names of the columns; without one, `empty` is said to people."""
     found = list(items)
     if not is_terminal():
-        click.echo("\t".join(column.name.replace(" ", "_") for column in columns))
+        click.echo("\t".join(column.plain_name for column in columns))
         for item in found:
             click.echo("\t".join(one_line(column.value(item)) for column in columns))
         return

@@ -25,9 +25,9 @@ QUEUES = (
     counted("scheduled", spare=True),
     counted("blocked", spare=True),
     *(counted(state) for state in ("running", "retrying", "dead_letter")),
-    Column("oldest waits", lambda queue: queue["oldest_pending_seconds"], span, right=True),
+    Column("oldest waits", lambda queue: queue["oldest_pending_seconds"], span, right=True, unit="seconds"),
     Column("per minute", lambda queue: queue["throughput_per_minute"], number, right=True, spare=True),
-    Column("p95", lambda queue: queue["p95"], span, right=True, spare=True),
+    Column("p95", lambda queue: queue["p95"], span, right=True, spare=True, unit="seconds"),
     Column("workers", lambda queue: queue["active_workers"], right=True),
 )
 
@@ -45,7 +45,7 @@ def command(api: Api, queues: bool, as_json: bool) -> None:
         return
     fields: list[tuple[str, Any]] = [(state, _count(whole[state])) for state in (*STATES, "total")]
     fields.append(("completed per minute", whole["throughput_per_minute"]))
-    fields += [(f"{name} duration", _span(value)) for name, value in whole["latency"].items()]
+    fields += [_duration(name, value) for name, value in whole["latency"].items()]
     echo_fields([(name.replace("_", " "), value) for name, value in fields])
     if by_queue is not None:
         heading("queues") if is_terminal() else click.echo()
@@ -56,5 +56,5 @@ def _count(value: int) -> str | int | None:
     return number(value) if is_terminal() else value
 
 
-def _span(seconds: float | None) -> str | float | None:
-    return span(seconds) if is_terminal() else seconds
+def _duration(percentile: str, seconds: float | None) -> tuple[str, str | float | None]:
+    return (f"{percentile} duration", span(seconds)) if is_terminal() else (f"{percentile} duration seconds", seconds)

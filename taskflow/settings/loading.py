@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taskflow.errors import SettingsError
+from taskflow.settings.running_dev import of_running_dev
 from taskflow.settings.settings import Settings
 from taskflow.settings.sources import PREFIX, Found, Layer, of_environment, of_file, variable
 
@@ -38,10 +39,13 @@ class Resolution:
     problems: tuple[str, ...]
 
 
-def resolve(given: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Resolution:
+def resolve(
+    given: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, *, beside_dev: bool = True
+) -> Resolution:
     """Defaults, over them the file, over that the environment, over all what is `given` and not None.
 
-    A value is never repeated in a problem, since it may be a secret.
+    Where these name neither a server nor a database, those of the `taskflow dev` that runs in this directory are taken,
+    unless `beside_dev` is False. A value is never repeated in a problem, since it may be a secret.
     """
     environ = os.environ if environ is None else environ
     fields = Settings.model_fields
@@ -52,6 +56,8 @@ def resolve(given: Mapping[str, Any] | None = None, environ: Mapping[str, str] |
     found: dict[str, Found] = {}
     for layer in layers:
         found |= layer.found
+    if beside_dev and not any(found[name].value for name in ("url", "database_url") if name in found):
+        found = of_running_dev().found | found
     problems = [problem for layer in layers for problem in layer.problems]
     settings = None
     try:
@@ -66,16 +72,24 @@ def load(**given: Any) -> Settings:
 
     Raises `SettingsError` with one line a problem.
     """
-    resolution = resolve(given)
-    if resolution.settings is None:
-        raise SettingsError(resolution.problems)
-    return resolution.settings
+    return _valid(resolve(given))
+
+
+def load_beside_nothing(**given: Any) -> Settings:
+    """The same without regard to a `taskflow dev` in this directory: for itself, and for tests."""
+    return _valid(resolve(given, beside_dev=False))
 
 
 @cache
 def process_settings() -> Settings:
     """Those that the process was started with, for what would read them too often; its start has checked them."""
     return load()
+
+
+def _valid(resolution: Resolution) -> Settings:
+    if resolution.settings is None:
+        raise SettingsError(resolution.problems)
+    return resolution.settings
 
 
 def _flag(name: str) -> str:

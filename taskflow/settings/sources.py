@@ -25,7 +25,7 @@ class Found:
     """A value and where it is from: `where` names the flag, the variable, or the file and its line."""
 
     value: Any
-    source: Literal["flag", "environment", "file"]
+    source: Literal["flag", "environment", "file", "dev"]
     where: str
 
 

@@ -26,7 +26,7 @@ from psycopg import conninfo, sql
 
 from taskflow.cluster import Cluster
 from taskflow.errors import NotAllowed, TaskflowError
-from taskflow.settings import load
+from taskflow.settings import load_beside_nothing
 from taskflow.store.connection import connect, errors_translated
 from taskflow.store.migrate import migrate
 
@@ -188,7 +188,7 @@ class _Embedded(Databases):
 @lru_cache(maxsize=1)
 def shared() -> Databases:
     """Those of this process, made when first asked for, and gone when it ends."""
-    given = os.environ.get(VARIABLE) or load().database_url or EMBEDDED
+    given = os.environ.get(VARIABLE) or load_beside_nothing().database_url or EMBEDDED
     made = _Embedded() if given == EMBEDDED else Databases(given)
     process = os.getpid()
     atexit.register(lambda: made.close() if os.getpid() == process and shared.cache_info().currsize else None)

@@ -23,6 +23,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from taskflow import Client
 from taskflow.cli.main import main
 from tests.forked import UNMEASURED
 
@@ -173,7 +174,7 @@ def complete_one(dev: Dev) -> str:
     return task_id
 
 
-def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev]) -> None:
+def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev], monkeypatch: pytest.MonkeyPatch) -> None:
     dev = start(measured=True).await_running()
     assert task(dev, complete_one(dev))["result"] == {"echoed": {"hello": "world"}}
     assert len(dev.processes()) > 3
@@ -193,6 +194,15 @@ def test_from_a_first_start_to_a_ctrl_c(start: Callable[..., Dev]) -> None:
     caught = json.loads(shown.output)
     assert (caught["subject"], caught["text"].strip()) == ("Hello", "It works.")
     assert ["Message-ID", task(dev, mail)["result"]["message_id"]] in caught["headers"]
+
+    # Commands and programs beside it need no settings: they find its server and its database.
+    monkeypatch.chdir(dev.cwd)
+    with Client() as client:
+        one = client.enqueue("echo", {"from": "a program"}).id
+    waited = CliRunner().invoke(main, ["tasks", "wait", str(one), "--json"])
+    assert json.loads(waited.output)["result"] == {"echoed": {"from": "a program"}}
+    doctor = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert doctor["ok"], doctor
 
     # A second one says where the first runs, and leaves it alone.
     second = start(measured=True)

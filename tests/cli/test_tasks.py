@@ -127,7 +127,7 @@ def test_show_has_every_attempt_with_its_error_and_why_says_what_to_do(taskflow:
     taskflow("enqueue", type_, "--max-attempts", "1")
     task_id = str(engine.run("failed", None, type_, error="timeout of mail.example", traceback="Traceback: …"))
     shown = taskflow("tasks", "show", task_id)
-    assert "attempt\tstatus\tworker\tstarted_at\ttook\terror" in shown
+    assert "attempt\tstatus\tworker\tstarted_at\ttook_ms\terror" in shown
     assert "\tfailed\t" in shown
     assert shown.count("timeout of mail.example") == 2
     assert "Traceback: …" in taskflow("tasks", "show", task_id, "--traceback")

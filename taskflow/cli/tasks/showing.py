@@ -28,9 +28,7 @@ ATTEMPTS = (
     column("status", is_state=True),
     column("worker", "worker_id", right=True),
     column("started_at", shown=ago),
-    Column(
-        "took", lambda attempt: attempt["duration_ms"], lambda ms: span(ms / 1000) if ms is not None else None, True
-    ),
+    column("took", "duration_ms", shown=lambda ms: None if ms is None else span(ms / 1000), right=True, unit="ms"),
     Column("error", lambda attempt: (attempt["error"] or "").partition("\n")[0] or None, long=True),
 )
 # What the API advises, in the words of the command line.
