@@ -11,7 +11,7 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# The queues with another max_depth than the default: every INSERT of tasks looks here, and mostly there are none.
+# The queues with another max_depth than the default. Every INSERT of tasks looks whether there are any, by its size.
 INDEX = "CREATE INDEX queues_max_depth ON taskflow.queues (name) WHERE max_depth <> 1000000"
 
 # How many tasks waited in each of them when a producer last counted.

@@ -60,7 +60,8 @@ WRITE: Mapping[str, Columns] = dict.fromkeys(("SELECT", "INSERT", "UPDATE", "DEL
 SCHEMA_TABLES = {"alembic_version": READ, "sql_objects": READ}
 SCHEMA_FUNCTIONS = ("contract_version", "oldest_revision")
 
-PRODUCER_FUNCTIONS = (*SCHEMA_FUNCTIONS, "enqueue", "enqueue_many", "cancel", "task_status")
+# The trigger on INSERT calls the last two with the rights of who inserts.
+PRODUCER_FUNCTIONS = (*SCHEMA_FUNCTIONS, "enqueue", "enqueue_many", "cancel", "task_status", "ring", "refuse_full")
 
 WORKER_FUNCTIONS = (
     "register_worker",
@@ -261,7 +262,6 @@ INTERNAL_FUNCTIONS = (
     "limit_queue",
     "note_removal",
     "tell_of_queue",
-    "refuse_full",
     "retry_delay",
     "ring_on_insert",
     "schedules_changed",

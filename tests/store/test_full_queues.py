@@ -209,3 +209,14 @@ def test_a_schedule_fires_into_a_full_queue_too(connection: Connection) -> None:
     ).fetchone()
     assert row == (1,)
     assert depth(connection) == 2
+
+
+@pytest.mark.parametrize("role", ["taskflow_producer", "taskflow_worker", "taskflow_server"])
+def test_the_roles_that_create_tasks_are_refused_and_lack_no_right(connection: Connection, role: str) -> None:
+    limit(connection, 1)
+    connection.execute(f"SET ROLE {role}")
+    insert(connection)
+    for way in WAYS.values():
+        refused(lambda way=way: way(connection))
+    connection.execute("RESET ROLE")
+    assert depth(connection) == 1
