@@ -327,14 +327,6 @@ rate_windows = Table(
     _set("starts", Integer),
 )
 
-depth_readings = Table(
-    "depth_readings",
-    metadata,
-    _key("queue", Text),
-    _set("depth", Integer),
-    _set("read_at", Time),
-)
-
 unique_windows = Table(
     "unique_windows",
     metadata,

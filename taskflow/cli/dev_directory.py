@@ -6,12 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from taskflow.errors import TaskflowError
-from taskflow.settings.running_dev import ANNOUNCEMENT
+from taskflow.settings.running_dev import ANNOUNCEMENT, LOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,12 @@ def claimed(directory: Path) -> Iterator[Place]:
     path = directory.absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "lock").open("a")
+        lock = (path / LOCK).open("a")
     except OSError as error:
         raise TaskflowError(f"Cannot write to {path}: {error.strerror}.") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(lock)
         except BlockingIOError:
             raise TaskflowError(_who_runs(path)) from None
         announcement = path / ANNOUNCEMENT
@@ -56,9 +58,21 @@ def claimed(directory: Path) -> Iterator[Place]:
             announcement.unlink(missing_ok=True)
 
 
+def _hold(lock: IO[str]) -> None:
+    """Raises `BlockingIOError` if another holds it for longer than a command that only looks whether somebody does."""
+    for pause in (0.02, 0.1, None):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+
+
 def _who_runs(path: Path) -> str:
     try:
         other = json.loads((path / ANNOUNCEMENT).read_text())
         return f"taskflow dev runs here already: {other['url']} (process {other['pid']}, data in {path})."
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return f"taskflow dev is just starting or stopping in {path}."

@@ -10,7 +10,10 @@ from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
 from taskflow.store.connection import connect
 
-NO_DATABASE = "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name"
+NO_DATABASE = (
+    "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
+    " (And no `taskflow dev` runs in this directory.)"
+)
 
 
 def settings_with_database(**flags: Any) -> Settings:

@@ -1,6 +1,6 @@
 """The settings: defaults, then `taskflow.toml`, then the environment, then flags; every problem listed at once."""
 
-from taskflow.settings.loading import Resolution, load, load_beside_nothing, process_settings, resolve
+from taskflow.settings.loading import Resolution, load, load_beside_nothing, process_settings, resolve, valid
 from taskflow.settings.notices import Notice, notices
 from taskflow.settings.settings import REDACTED_NAMES, Settings
 from taskflow.settings.sources import Found
@@ -16,4 +16,5 @@ __all__ = [
     "notices",
     "process_settings",
     "resolve",
+    "valid",
 ]

@@ -72,12 +72,12 @@ def load(**given: Any) -> Settings:
 
     Raises `SettingsError` with one line a problem.
     """
-    return _valid(resolve(given))
+    return valid(resolve(given))
 
 
 def load_beside_nothing(**given: Any) -> Settings:
     """The same without regard to a `taskflow dev` in this directory: for itself, and for tests."""
-    return _valid(resolve(given, beside_dev=False))
+    return valid(resolve(given, beside_dev=False))
 
 
 @cache
@@ -86,7 +86,8 @@ def process_settings() -> Settings:
     return load()
 
 
-def _valid(resolution: Resolution) -> Settings:
+def valid(resolution: Resolution) -> Settings:
+    """Its settings. Raises `SettingsError` with one line a problem."""
     if resolution.settings is None:
         raise SettingsError(resolution.problems)
     return resolution.settings

@@ -124,7 +124,6 @@ READABLE = (
     "schedule_runs",
     "rate_windows",
     "unique_windows",
-    "depth_readings",
     "task_stats",
     "task_ends",
     "task_removals",

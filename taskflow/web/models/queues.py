@@ -65,7 +65,9 @@ class QueueSettings(Body):
     max_retry_delay: Delay = Field(600, description="seconds")
     retry_jitter: float = Field(0.1, ge=0, le=1, description="a fraction of the delay")
     timeout: float = Field(300, gt=0, le=MONTH_SECONDS, description="seconds")
-    max_depth: int = Field(LARGE, ge=1, le=LARGEST_INTEGER, description="tasks that may wait; 503 beyond, TF503 in SQL")
+    max_depth: int = Field(
+        LARGE, ge=1, le=LARGEST_INTEGER, description="tasks that may wait; 503 beyond, up to 10,000 TF503 in SQL"
+    )
     dead_letter: bool = Field(True, description="false: a task whose attempts are used up ends as failed")
     dead_letter_queue: QueueName | None = Field(None, description="a name that groups dead letters")
     aging_seconds: Period | None = Field(None, description="waiting that long lifts a task one priority")
