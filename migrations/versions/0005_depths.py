@@ -11,7 +11,7 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# The queues that refuse an INSERT when they are full: those whose tasks are counted sooner than an INSERT is committed.
+# The queues that refuse an INSERT when they are full: those whose tasks are counted in a few milliseconds.
 # Every INSERT of tasks looks whether there are any, by the size of this index.
 INDEX = "CREATE INDEX queues_max_depth ON taskflow.queues (name) WHERE max_depth <= 10000"
 

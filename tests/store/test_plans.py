@@ -122,6 +122,8 @@ STATEMENTS = {
         WHERE (t.queue::text, t.concurrency_key::text) > ('', '')
           AND t.concurrency_key IS NOT NULL AND t.state = 'blocked'
         ORDER BY t.queue::text, t.concurrency_key::text LIMIT 1""",
+    "depth": """SELECT FROM taskflow.tasks_live t
+        WHERE t.queue = 'default' AND t.state IN ('pending', 'retrying') OFFSET 10000 LIMIT 1""",
     "unique": "SELECT t.id FROM taskflow.tasks_live t WHERE t.type = 'noop' AND t.unique_key = 'u'",
     "find": "SELECT * FROM taskflow.tasks t WHERE t.id = 1 AND t.state = 'completed'",
 }
@@ -136,6 +138,7 @@ EXPECTED_INDEX = {
     "key_first": {"tasks_key_waiting"},
     "key_types": {"tasks_key_waiting"},
     "keys": {"tasks_key_blocked"},
+    "depth": {"tasks_claim"},
     "unique": {"tasks_unique_key"},
 }
 
