@@ -22,6 +22,7 @@ import socket
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import LiteralString
@@ -82,13 +83,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _only_settings_of_the_test() -> Iterator[None]:
-    """No variable of the developer's shell reaches a test or a process that it starts."""
+def _only_settings_of_the_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No variable of the developer's shell reaches a test or a process that it starts, and no `taskflow dev` that runs
+    in the checkout: they are where there is none."""
     others = {alias.variable for alias in ALIASES} | set(BROKERS)
     with pytest.MonkeyPatch.context() as patch:
         for name in tuple(os.environ):
             if name in others or name.startswith(("TASKFLOW_", "TASKQUEUE_", "PG")):
                 patch.delenv(name)
+        patch.chdir(tmp_path_factory.mktemp("nowhere"))
         yield
 
 
@@ -147,6 +150,23 @@ def _migrate(*, host: str, port: int, user: str, dbname: str, **_: object) -> No
 migrated_server = factories.postgresql_noproc(depends_on="server_address", dbname="migrated", load=[_migrate])
 
 
+@pytest.fixture(scope="session")
+def template(cluster: Cluster, migrated_server: NoopExecutor) -> Callable[[], str]:
+    """The name of the migrated database to copy. It has the days of today: midnight may pass while the tests run."""
+    name = migrated_server.template_dbname
+    made = [datetime.now(UTC).date()]
+
+    def current() -> str:
+        if (today := datetime.now(UTC).date()) != made[0]:
+            made[0] = today
+            with psycopg.connect(cluster.dsn(name), autocommit=True) as connection:
+                connection.execute("DROP SCHEMA taskflow CASCADE")
+            _migrate(host=str(cluster.socket_dir), port=cluster.socket_port, user=SUPERUSER, dbname=name)
+        return name
+
+    return current
+
+
 class Databases:
     """Makes and drops the databases of tests."""
 
@@ -182,16 +202,16 @@ def databases(cluster: Cluster) -> Iterator[Databases]:
 
 
 @pytest.fixture
-def dsn(cluster: Cluster, databases: Databases, migrated_server: NoopExecutor) -> Iterator[str]:
+def dsn(cluster: Cluster, databases: Databases, template: Callable[[], str]) -> Iterator[str]:
     """A database with the schema, which no other test sees."""
-    with databases.database(migrated_server.template_dbname) as name:
+    with databases.database(template()) as name:
         yield cluster.dsn(name)
 
 
 @pytest.fixture(scope="module")
-def shared_dsn(cluster: Cluster, databases: Databases, migrated_server: NoopExecutor) -> Iterator[str]:
+def shared_dsn(cluster: Cluster, databases: Databases, template: Callable[[], str]) -> Iterator[str]:
     """A database with the schema for tests of a file that mind only tasks of their own."""
-    with databases.database(migrated_server.template_dbname) as name:
+    with databases.database(template()) as name:
         yield cluster.dsn(name)
 
 

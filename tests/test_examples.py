@@ -94,6 +94,12 @@ def answers(tmp_path: Path) -> Path:
         f" --write-out '%{{http_code}} %{{method}} %{{url}}\\n' \"$@\" >> {shlex.quote(str(log))} || [ $? = 28 ]\n"
     )
     shim.chmod(0o755)
+    # What ops/dev does once all is installed, where a `taskflow dev` has run.
+    dev = tmp_path / "ops" / "dev"
+    dev.parent.mkdir()
+    dev.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m taskflow dev "$@"\n')
+    dev.chmod(0o755)
+    (tmp_path / ".taskflow").mkdir()
     return log
 
 
@@ -107,6 +113,7 @@ def requests(scripts_of_page: list[str], answers: Path) -> list[tuple[int, str]]
         ["sh", "-e"],
         input=lines,
         text=True,
+        cwd=answers.parent,
         env={"PATH": path, "KEY": "tf_none"},
         capture_output=True,
         timeout=200,

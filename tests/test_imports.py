@@ -11,7 +11,7 @@ import pytest
 import taskflow
 
 PACKAGE = Path(taskflow.__file__).parent
-LEAVES = {"errors", "settings", "telemetry"}
+LEAVES = {"errors", "settings", "stop_flag", "telemetry"}
 PUBLIC = "the public names of taskflow"  # what `from taskflow import task` reaches: the client and below
 
 MAY_IMPORT = {
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     PUBLIC: {"client", "tasks", "errors"},
     "handlers": {PUBLIC, "client", "tasks", *LEAVES},
     "processes": set(),
+    "stop_flag": set(),
     "cluster": {"processes", "errors"},
     "leader": {PUBLIC, "client", "schedules", "store", "tasks", *LEAVES},
     "worker": {PUBLIC, "leader", "client", "schedules", "store", "tasks", "processes", *LEAVES},

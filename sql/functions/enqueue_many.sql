@@ -1,7 +1,9 @@
 -- Creates many tasks at once, all or none: a JSON array of objects with the names of enqueue's parameters and options.
 -- Answers a row a task: its index from 0, id, created, state.
 --
--- Tasks without a unique key go in by one INSERT, with ids drawn beforehand, so that index and id belong together.
+-- Most say no more than type, payload, queue and priority: then one look at each tells that, and the other columns keep
+-- their defaults. Ids are given out and returned in the order of the array, since nothing sorts the rows on their way.
+-- Others without a unique key go in by one INSERT as well, with ids drawn beforehand, so that index and id belong together.
 -- Those with one go through enqueue, in key order, so that two callers with the same keys cannot block each other.
 CREATE OR REPLACE FUNCTION taskflow.enqueue_many(tasks jsonb)
 RETURNS TABLE (index integer, id bigint, created boolean, state text)
@@ -19,6 +21,21 @@ BEGIN
     IF jsonb_typeof(tasks) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'tasks must be a JSON array of objects' USING ERRCODE = '22023';
     END IF;
+    IF NOT EXISTS (
+        SELECT FROM jsonb_array_elements(tasks) e
+        WHERE CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value - ARRAY['type', 'payload', 'queue', 'priority'] <> '{}'
+                   ELSE true END)
+    THEN
+        RETURN QUERY
+        WITH stored AS (
+            INSERT INTO taskflow.tasks AS t (type, payload, queue, priority)
+            SELECT g.type, coalesce(g.payload, '{}'), coalesce(g.queue, 'default'), coalesce(g.priority, 1)
+            FROM jsonb_to_recordset(tasks) AS g (type text, payload jsonb, queue text, priority integer)
+            RETURNING t.id)
+        SELECT (row_number() OVER ())::integer - 1, s.id, true, 'pending' FROM stored s;
+        RETURN;
+    END IF;
+
     -- One pass over all of them; what is wrong with the first wrong one is said afterwards.
     SELECT e.ordinality - 1 AS at, e.value AS task INTO v_problem
     FROM jsonb_array_elements(tasks) WITH ORDINALITY e

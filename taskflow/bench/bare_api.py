@@ -5,7 +5,6 @@ It is served by the same gunicorn with the same settings and the same number of 
 
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 
 from flask import Flask, Response, request
@@ -13,6 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from taskflow import telemetry
 from taskflow.settings import Settings, load
+from taskflow.stop_flag import StopFlag
 from taskflow.web.services import EXTENSION
 from taskflow.web.serving.server import Server, listen
 
@@ -30,7 +30,7 @@ class BareServer(Server):
 def create_app(settings: Settings) -> Flask:
     """The one view there is, and the least that the server's own code asks of an application."""
     app = Flask("taskflow.bench.bare_api", static_folder=None)
-    app.extensions[EXTENSION] = SimpleNamespace(closing=threading.Event())
+    app.extensions[EXTENSION] = SimpleNamespace(closing=StopFlag())
     pool = ConnectionPool(
         settings.database_url,
         min_size=settings.web_connections,

@@ -6,7 +6,6 @@ submitted: nothing is asked meanwhile, and no clock is compared with another.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from taskflow.bench.report import Figure, Report
 from taskflow.bench.rounds import percentile
 from taskflow.bench.submits import Ended, Order, Submits, ends, submit
 from taskflow.bench.target import Target, TargetClient, check
+from taskflow.stop_flag import StopFlag
 
 PERCENTS = (50, 95, 99)
 TAG = "taskflow-bench-load"
@@ -112,7 +112,7 @@ class LoadTest:
     payload: dict[str, Any]
     clients: int
     max_seconds: float
-    stopped: threading.Event
+    stopped: StopFlag
     tell: Callable[[str], None]
 
     def body(self) -> bytes:

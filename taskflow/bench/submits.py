@@ -15,6 +15,7 @@ import orjson
 
 from taskflow.bench.target import LostRequest, RefusedRequest, Target, TargetClient
 from taskflow.errors import TaskflowError
+from taskflow.stop_flag import StopFlag
 from taskflow.tasks.task import FINISHED_STATES
 
 PATH = "/api/v1/tasks"
@@ -63,7 +64,7 @@ class Ended(NamedTuple):
     ended_at: datetime
 
 
-def submit(order: Order, stopped: threading.Event) -> Submits:
+def submit(order: Order, stopped: StopFlag) -> Submits:
     """Send them all; a request under way is waited for also when `stopped` is set."""
     seen, numbers = Submits(), itertools.count()
     began, cpu = time.monotonic(), time.process_time()
@@ -81,7 +82,7 @@ def submit(order: Order, stopped: threading.Event) -> Submits:
     return seen
 
 
-def _client(order: Order, seen: Submits, numbers: Any, start: float, stopped: threading.Event) -> None:
+def _client(order: Order, seen: Submits, numbers: Any, start: float, stopped: StopFlag) -> None:
     client = TargetClient(order.target)
     while not stopped.is_set() and (number := next(numbers)) < order.jobs:
         began = time.monotonic()
@@ -112,7 +113,7 @@ def _client(order: Order, seen: Submits, numbers: Any, start: float, stopped: th
     client.close()
 
 
-def ends(target: Target, ids: Sequence[str], *, until: float, stopped: threading.Event) -> list[Ended]:
+def ends(target: Target, ids: Sequence[str], *, until: float, stopped: StopFlag) -> list[Ended]:
     """Wait until all of them have ended, but not beyond `until`, and with `stopped` only for one look at each."""
     client, found = TargetClient(target), list[Ended]()
     waiting = sorted(ids, key=int)

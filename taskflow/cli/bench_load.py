@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -21,6 +20,7 @@ from taskflow.bench.stress import Limit
 from taskflow.bench.target import Target, TargetClient, check
 from taskflow.bench.workers import running_workers, wait_until
 from taskflow.errors import TaskflowError
+from taskflow.stop_flag import StopFlag
 
 START_SECONDS = 30.0
 STRESS_RATE = 50.0
@@ -136,9 +136,9 @@ def _is_ready(target: Target, type_: str, queue: str) -> bool:
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; another SIGINT a second later interrupts as usual."""
-    stopped, first = threading.Event(), float("inf")
+def stopped_by_signals() -> Iterator[StopFlag]:
+    """A flag that SIGINT and SIGTERM set; another SIGINT a second later interrupts as usual."""
+    stopped, first = StopFlag(), float("inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal first

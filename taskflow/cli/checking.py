@@ -50,8 +50,8 @@ class Checker:
             raise Refusal(problem.code, f"line {number}: {problem.detail}") from problem
         except InvalidTask as error:
             raise Refusal("invalid_task", f"line {number}: {error}") from error
-        if len(task.encoded_payload) > self._most_bytes:
-            size = f"{len(task.encoded_payload):,} bytes as JSON; at most {self._most_bytes:,} are allowed"
+        if task.payload_bytes > self._most_bytes:
+            size = f"{task.payload_bytes:,} bytes as JSON; at most {self._most_bytes:,} are allowed"
             raise Refusal("invalid_request", f"line {number}: the payload has {size}")
         self._queues.ensure(body.queue)
         return task

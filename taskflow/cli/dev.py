@@ -18,6 +18,7 @@ from taskflow.cli.dev_mail import mail
 from taskflow.cli.dev_mail_server import outgoing
 from taskflow.cli.dev_port import free_port
 from taskflow.cli.dev_processes import Processes
+from taskflow.cli.output import say
 from taskflow.errors import TaskflowError
 from taskflow.settings import Settings, load_beside_nothing
 from taskflow.settings.running_dev import DIRECTORY
@@ -70,6 +71,8 @@ def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...
     with claimed(directory) as place, _stopped_by_signals():
         chosen = free_port(HOST, settings.port, patience_seconds=PREDECESSOR_SECONDS)
         place.announce(f"http://{HOST}:{chosen}")
+        own = "" if settings.database_url else f" with a PostgreSQL in {place.path}"
+        say(f"Starting a web server and a worker{own}.")
         database_of = named(settings.database_url) if settings.database_url else embedded(place.path, fresh=fresh)
         with database_of as database, outgoing(settings, place.path, fresh=fresh) as smtp:
             migrate(database.url)

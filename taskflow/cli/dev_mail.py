@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from taskflow.cli.dev_mailbox import Arrived, Mailbox
+from taskflow.cli.failures import Refusal
 from taskflow.cli.output import Column, echo_items, echo_json, echo_line, say
 from taskflow.cli.plain import clean
 from taskflow.settings.running_dev import DIRECTORY
@@ -37,7 +38,14 @@ def mail(context: click.Context, number: int | None, as_json: bool, source: bool
     if source and number is None:
         raise click.UsageError("--source shows one mail: name its NUMBER.")
     outer: Path | None = context.parent.params.get("directory") if context.parent else None
-    mailbox = Mailbox.of(directory or outer or DIRECTORY)
+    home = directory or outer or DIRECTORY
+    if not home.is_dir():
+        raise Refusal(
+            "failed",
+            f"No `taskflow dev` has run here: there is no directory {home.absolute()}.",
+            "Start one here (`taskflow dev`, or ops/dev), go where it runs, or name its directory with --directory.",
+        )
+    mailbox = Mailbox.of(home)
     if number is None:
         _show_list(mailbox, as_json=as_json)
     elif source:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from types import FrameType
 
 import click
 
 from taskflow.processes import spawn
+from taskflow.stop_flag import StopFlag
 
 LOOK_SECONDS = 0.5
 QUIET_SECONDS = 0.2
@@ -79,7 +79,7 @@ class Reloader:
         self._command = list(command)
         self._roots = roots
         self._patience = drain_seconds + GRACE_SECONDS
-        self._stopping = Event()
+        self._stopping = StopFlag()
 
     def stop(self) -> None:
         """Begin to end; may be called from a signal handler, and again without effect."""

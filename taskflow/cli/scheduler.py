@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from types import FrameType
 
 import click
@@ -15,6 +14,7 @@ from taskflow.cli.metrics_port import metrics_served
 from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import settings_with_database
 from taskflow.leader import Leader
+from taskflow.stop_flag import StopFlag
 
 STOP_SECONDS = 1.5
 
@@ -34,7 +34,7 @@ def command(metrics_port: int | None, metrics_addr: tuple[str, int] | None) -> N
     telemetry.configure(settings)
     log_notices()
     log = telemetry.get_logger("scheduler")
-    stopping = threading.Event()
+    stopping = StopFlag()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopping.set()

@@ -15,7 +15,6 @@ from taskflow.client.requests import (
     as_new_tasks,
     check_size,
     client_settings,
-    in_order,
     retry_options,
 )
 from taskflow.store import client_statements as statements
@@ -106,13 +105,12 @@ class AsyncClient:
 
         Returns what became of each, in the order given.
         """
-        new = list(as_new_tasks(tasks, self.settings))
-        operations = statements.enqueue_many(new)
+        many = statements.enqueue_many(list(as_new_tasks(tasks, self.settings)))
         if connection is not None:
-            return in_order(await execute_together(connection, operations), len(new))
+            return many.in_order(await execute_together(connection, many.operations))
         with errors_translated():
             async with (await self._connections()).connection() as own:
-                return in_order(await execute_together(own, operations), len(new))
+                return many.in_order(await execute_together(own, many.operations))
 
     async def copy(
         self,

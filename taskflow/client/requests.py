@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from taskflow.errors import InvalidTask, SettingsError, WaitTimeout
-from taskflow.tasks.new_task import Enqueued, NewTask
+from taskflow.tasks.new_task import NewTask
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.5
@@ -41,20 +41,20 @@ def client_settings(dsn: str | None, max_payload_bytes: int | None) -> ClientSet
 
 def check_size(task: NewTask, limits: ClientSettings) -> None:
     """Raise `InvalidTask` for a payload that is too long."""
-    if len(task.encoded_payload) > limits.max_payload_bytes:
+    if task.payload_bytes > limits.max_payload_bytes:
         raise InvalidTask(
-            f"the payload has {len(task.encoded_payload)} bytes as JSON, more than the {limits.max_payload_bytes} "
+            f"the payload has {task.payload_bytes} bytes as JSON, more than the {limits.max_payload_bytes} "
             "allowed (TASKFLOW_MAX_PAYLOAD_BYTES): store what is large elsewhere, and enqueue where it is"
         )
 
 
 def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> Iterator[NewTask]:
     """Tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is wrong."""
-    most = limits.max_payload_bytes
+    surely_short = limits.max_payload_bytes // 4  # UTF-8 takes at most four bytes a character
     for number, given in enumerate(tasks):
         try:
             task = given if isinstance(given, NewTask) else _from_mapping(given)
-            if len(task.encoded_payload) > most:
+            if len(task.encoded_payload) > surely_short:
                 check_size(task, limits)
         except InvalidTask as error:
             error.args = (f"task {number}: {error.args[0]}",)
@@ -63,20 +63,11 @@ def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSet
 
 
 def _from_mapping(given: Any) -> NewTask:
-    if not isinstance(given, Mapping):
+    if given.__class__ is not dict and not isinstance(given, Mapping):
         raise InvalidTask(f"a task is a NewTask or a mapping, not {given!r:.200}")
     if "type" not in given:
         raise InvalidTask("it has no type")
     return NewTask(**given)
-
-
-def in_order(answers: list[list[tuple[int, Enqueued]]], count: int) -> list[Enqueued]:
-    """The answers of enqueue_many in the order in which the tasks were given."""
-    found: list[Enqueued | None] = [None] * count
-    for answer in answers:
-        for place, enqueued in answer:
-            found[place] = enqueued
-    return cast(list[Enqueued], found)
 
 
 def retry_options(id: int, payload: Any, limits: ClientSettings, **options: Any) -> dict[str, Any]:

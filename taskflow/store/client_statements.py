@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -65,7 +66,7 @@ def enqueue(task: NewTask) -> Operation[Enqueued]:
             options = orjson.dumps(rest).decode()
     parameters = (
         task.type,
-        task.encoded_payload.decode(),
+        task.encoded_payload,
         fields.get("queue"),
         fields.get("priority"),
         fields.get("run_at"),
@@ -75,40 +76,67 @@ def enqueue(task: NewTask) -> Operation[Enqueued]:
     return Operation(_ENQUEUE, parameters, _enqueued)
 
 
-def enqueue_many(tasks: Sequence[NewTask]) -> list[Operation[list[tuple[int, Enqueued]]]]:
-    """Create tasks, for one transaction: operations that answer with the place in `tasks` and what came of it.
+@dataclass(frozen=True, slots=True)
+class ManyTasks:
+    """Operations for one transaction that together create tasks, and the place of each task in what was given."""
+
+    operations: list[Operation[list[Enqueued]]]
+    places: Sequence[int]
+
+    def in_order(self, answers: Iterable[list[Enqueued]]) -> list[Enqueued]:
+        """What the operations have answered, in the order in which the tasks were given."""
+        found = list(itertools.chain.from_iterable(answers))
+        if isinstance(self.places, range):
+            return found
+        return [enqueued for _, enqueued in sorted(zip(self.places, found, strict=True))]
+
+
+def enqueue_many(tasks: Sequence[NewTask]) -> ManyTasks:
+    """Create tasks, all or none.
 
     Those with a unique key are in the order of their keys, as within the database's function: two callers with the same
     keys then wait for each other instead of ending in a deadlock.
     """
-    places: Iterable[int] = range(len(tasks))
+    places: Sequence[int] = range(len(tasks))
     if any("unique_key" in task.fields for task in tasks):
         places = sorted(places, key=lambda place: (tasks[place].type, tasks[place].fields.get("unique_key", "")))
-    return [_many(chunk, rows) for chunk, rows in _chunks(tasks, places)]
+    return ManyTasks([_many(rows) for rows in _chunks(map(tasks.__getitem__, places))], places)
 
 
-def _chunks(tasks: Sequence[NewTask], places: Iterable[int]) -> Iterator[tuple[list[int], list[bytes]]]:
-    chunk: list[int] = []
-    rows: list[bytes] = []
+def _chunks(tasks: Iterable[NewTask]) -> Iterator[list[str]]:
+    rows: list[str] = []
     size = 0
-    for place in places:
-        task = tasks[place]
-        row = orjson.dumps({"type": task.type, "payload": orjson.Fragment(task.encoded_payload), **task.fields})
-        if len(rows) == MANY_TASKS or (rows and size + len(row) > MANY_BYTES):
-            yield chunk, rows
-            chunk, rows, size = [], [], 0
-        chunk.append(place)
+    for task in tasks:
+        row = _row(task)
+        length = len(row) if row.isascii() else len(row.encode())
+        if len(rows) == MANY_TASKS or (rows and size + length > MANY_BYTES):
+            yield rows
+            rows, size = [], 0
         rows.append(row)
-        size += len(row)
+        size += length
     if rows:
-        yield chunk, rows
+        yield rows
 
 
-def _many(chunk: list[int], rows: list[bytes]) -> Operation[list[tuple[int, Enqueued]]]:
-    def decode(answer: Sequence[Row]) -> list[tuple[int, Enqueued]]:
-        return [(chunk[index], Enqueued(id, created, state)) for index, id, created, state in answer]
+def _row(task: NewTask) -> str:
+    """A task as JSON: put together, since the payload is JSON already and seldom there are any fields."""
+    row = f'{{"type":{_json_text(task.type)},"payload":{task.encoded_payload}'
+    return f"{row},{orjson.dumps(task.fields).decode()[1:]}" if task.fields else f"{row}}}"
 
-    return Operation(_ENQUEUE_MANY, ((b"[" + b",".join(rows) + b"]").decode(),), decode)
+
+@lru_cache
+def _json_text(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def _many(rows: list[str]) -> Operation[list[Enqueued]]:
+    def decode(answer: Sequence[Row]) -> list[Enqueued]:
+        found: list[Any] = [None] * len(rows)
+        for index, id, created, state in answer:
+            found[index] = Enqueued(id, created, state)
+        return found
+
+    return Operation(_ENQUEUE_MANY, (f"[{','.join(rows)}]",), decode)
 
 
 def get(task_id: int) -> Operation[Task]:
@@ -177,12 +205,12 @@ def _copied_rows(tasks: Iterable[NewTask], names: list[str], rest: list[NewTask]
 
 
 def _copied(task: NewTask, names: list[str]) -> tuple[Any, ...]:
-    payload = task.encoded_payload.decode()
     if not names:
-        return task.type, payload
+        return task.type, task.encoded_payload
     fields = task.fields
     values = (fields.get(name, _COPY_DEFAULTS.get(name)) for name in names)
-    return task.type, payload, *(_text(value) if isinstance(value, orjson.Fragment) else value for value in values)
+    texts = (_text(value) if isinstance(value, orjson.Fragment) else value for value in values)
+    return task.type, task.encoded_payload, *texts
 
 
 def _text(json: orjson.Fragment) -> str:

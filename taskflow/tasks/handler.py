@@ -122,7 +122,7 @@ class Handler(Generic[PayloadT, P, R]):
         """The stored payload as the object that the function takes. Raises `InvalidPayload` if it does not fit."""
         return typing.cast(PayloadT, payload if self._model is None else self._model.parse(payload, self.type))
 
-    def encode(self, payload: PayloadT | Mapping[str, Any]) -> bytes:
+    def encode(self, payload: PayloadT | Mapping[str, Any]) -> str:
         """The payload as the JSON to store, checked as it will be at run. Raises `InvalidPayload`, `InvalidTask`."""
         return encode_payload(payload, self.type) if self._model is None else self._model.encode(payload, self.type)
 

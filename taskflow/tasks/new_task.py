@@ -68,7 +68,7 @@ class NewTask:
             fields = _stored(given) if given else {}
             if isinstance(type, Handler):
                 self.type: str = type.type
-                self.encoded_payload: bytes = type.encode({} if payload is None else payload)
+                self.encoded_payload: str = type.encode({} if payload is None else payload)
                 fields = _with_defaults_of(type, fields)
             else:
                 self.type = check_type(type)
@@ -77,6 +77,12 @@ class NewTask:
             raise InvalidTask(str(error)) from error
         self.fields: dict[str, Any] = fields
         """The given options under the names of the table's columns, and of enqueue's options."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """The length of the encoded payload in UTF-8."""
+        encoded = self.encoded_payload
+        return len(encoded) if encoded.isascii() else len(encoded.encode())
 
     def __repr__(self) -> str:
         return f"<NewTask {self.type!r} {self.fields}>"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import threading
 from collections.abc import Collection
 from types import ModuleType
 
 from flask import Flask
 
 from taskflow.settings import Settings
+from taskflow.stop_flag import StopFlag
 from taskflow.web import resources as all_resources
 from taskflow.web.access.auth import Authentication
 from taskflow.web.access.backpressure import Backpressure
@@ -65,7 +65,7 @@ def create_app(
 
 def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
     database = Database(settings)
-    closing = threading.Event()
+    closing = StopFlag()
     keys = KeyRing(database, settings.admin_key)
     return Services(
         settings=settings,

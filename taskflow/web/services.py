@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from flask import current_app, g
 
 from taskflow.settings import Settings
+from taskflow.stop_flag import StopFlag
 from taskflow.web.access.backpressure import Backpressure
 from taskflow.web.access.keys import KeyRing
 from taskflow.web.access.principal import Principal
@@ -44,7 +44,7 @@ class Services:
     figures: Figures
     gauges: DatabaseGauges
     http_metrics: HttpMetrics
-    closing: threading.Event
+    closing: StopFlag
 
 
 def services() -> Services:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from threading import Event
 
 from taskflow.processes import spawn
+from taskflow.stop_flag import StopFlag
 from taskflow.telemetry import get_logger
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
@@ -59,7 +59,7 @@ class Supervisor:
     def __init__(self, commands: Sequence[list[str]], drain_seconds: float) -> None:
         self._members = [Member(command) for command in commands]
         self._drain_seconds = drain_seconds
-        self._stopping = Event()
+        self._stopping = StopFlag()
         self._log = get_logger("supervisor")
 
     def stop(self) -> None:

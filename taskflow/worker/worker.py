@@ -12,6 +12,7 @@ import psycopg
 
 from taskflow.errors import RegistrationError
 from taskflow.settings import Settings
+from taskflow.stop_flag import StopFlag
 from taskflow.store import workers
 from taskflow.tasks.registry import Registry
 from taskflow.telemetry import get_logger
@@ -49,7 +50,7 @@ class Worker:
         self._settings = settings
         self._log = get_logger("worker")
         types = chosen_types(registry, settings.types)
-        self._stopping = Event()
+        self._stopping = StopFlag()
         self._gone = Event()
         self.drained = False
         """Whether an operator has had it end: nobody is to start another one in its place."""

@@ -22,6 +22,7 @@ from taskflow.bench.stress import Limit
 from taskflow.bench.submits import Order, submit
 from taskflow.bench.target import Target
 from taskflow.cli.main import main
+from taskflow.stop_flag import StopFlag
 from tests.deployment import Deployment, deployment
 
 
@@ -178,7 +179,7 @@ def stalling_server(stall_seconds: float) -> Iterator[Target]:
 def test_at_a_rate_a_request_counts_from_when_it_was_due_also_while_the_server_stalls() -> None:
     with stalling_server(0.5) as target:
         order = Order(target, b"{}", 10, 1, 20.0, time.monotonic() + 30)
-        late = submit(order, threading.Event()).seconds
+        late = submit(order, StopFlag()).seconds
 
     # One client waits for the first answer half a second, and the nine requests that are due meanwhile wait with it.
     assert late[0] >= 0.5

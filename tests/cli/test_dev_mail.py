@@ -58,6 +58,14 @@ def test_before_any_mail_it_says_that_there_is_none(home: Path) -> None:
     assert "why: There is no mail 1. `taskflow dev mail` lists them.\n" in missing.output
 
 
+def test_where_no_dev_has_run_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([], ["--json"], ["1"]):
+        refused = mail(*arguments)
+        assert refused.exit_code == 1
+        assert f"No `taskflow dev` has run here: there is no directory {tmp_path / '.taskflow'}." in refused.output
+
+
 def test_what_was_sent_is_listed_and_shown_with_its_envelope(home: Path, smtp: smtplib.SMTP) -> None:
     smtp.send_message(message(), to_addrs=[TO, "hidden@example.com"])
     made = message("Grüße", "Text\n")

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from taskflow import InvalidTask, NewTask, TaskflowError, task
-from taskflow.store.client_statements import COPY_LOOKAHEAD, MANY_TASKS
+from taskflow.store.client_statements import COPY_LOOKAHEAD, MANY_BYTES, MANY_TASKS, enqueue_many
 from taskflow.tasks.registry import Registry
 
 
@@ -29,6 +29,13 @@ def test_enqueue_many_answers_in_order_with_keys_among_the_tasks(client):
     assert [answer.created for answer in answers] == [True, True, True, False, True]
     assert answers[3].id == answers[0].id
     assert [client.get(answer.id).payload["n"] for answer in answers] == [0, 1, 2, 0, 4]
+
+
+def test_a_call_is_bounded_in_bytes_whatever_the_characters():
+    many = enqueue_many([NewTask("mail", {"text": "€" * 300_000})] * 40)
+    sizes = [len(operation.parameters[0].encode()) for operation in many.operations]
+    assert len(sizes) == 3
+    assert max(sizes) <= MANY_BYTES + MANY_TASKS  # and the commas
 
 
 def test_enqueue_many_stores_every_option(client):

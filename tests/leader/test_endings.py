@@ -19,7 +19,7 @@ TRUTH = """SELECT state::text, count(*) FROM taskflow.tasks
 
 @pytest.fixture
 def loop() -> Endings:
-    return Endings()
+    return Endings(clock=ManualClock())
 
 
 def counts(database: Database) -> list[Any]:
@@ -58,7 +58,7 @@ def test_counting_again_changes_nothing_and_finds_what_committed_late(database: 
     loop.work(database.connection)
     assert counts(database) == [("completed", 2)]
     run(database, 1)
-    Endings().work(database.connection)
+    Endings(clock=ManualClock()).work(database.connection)
     assert counts(database) == [("completed", 3)]
 
 
@@ -134,7 +134,7 @@ def test_another_leader_goes_on_where_one_stopped_days_ago(database: Database) -
     for at in (noon + timedelta(hours=1), days_ago(3)):
         database.add_task("completed", at)
 
-    loop = Endings()
+    loop = Endings(clock=ManualClock())
     for _ in range(3):
         loop.work(database.connection)
 
@@ -188,7 +188,7 @@ def test_a_worker_s_rights_are_enough(database: Database) -> None:
     run(database, 2)
     database.connection.execute("SET ROLE taskflow_worker")
 
-    Endings().work(database.connection)
+    Endings(clock=ManualClock()).work(database.connection)
 
     database.connection.execute("RESET ROLE")
     assert counts(database) == [("completed", 2)]

@@ -11,7 +11,7 @@ from taskflow.leader.statistics import Statistics
 from taskflow.leader.totals import Totals
 from taskflow.settings import load
 from taskflow.store import statistics
-from tests.leader.conftest import Database, wait_until
+from tests.leader.conftest import Database, ManualClock, wait_until
 
 FINISHED = "SELECT queue, type, completed, failed, retried, dead_lettered, rescued FROM taskflow.read_totals(100, 100)"
 CREATED = "SELECT queue, type, created FROM taskflow.read_totals(100, 100) WHERE created > 0 ORDER BY 1, 2"
@@ -38,8 +38,8 @@ def test_minutes_are_added_once_and_those_that_are_not_final_are_shown_too(datab
     database.add_execution(9, minute - timedelta(minutes=10), outcome="failed", next_state="retrying")
     database.add_execution(10, minute - timedelta(minutes=10), outcome="timed_out", next_state="dead_letter")
     database.add_execution(11, minute - timedelta(minutes=10), outcome="lost", next_state="pending")
-    counted = Statistics()
-    totals = Totals(lambda: counted.final)
+    counted = Statistics(clock=ManualClock())
+    totals = Totals(lambda: counted.final, clock=ManualClock())
     expected = [("default", "t", 5, 2, 1, 1, 1)]
 
     for _ in range(3):
@@ -55,9 +55,9 @@ def test_minutes_are_added_once_and_those_that_are_not_final_are_shown_too(datab
 
 def test_nothing_is_added_before_a_new_leader_has_caught_up(database: Database) -> None:
     begin_an_hour_ago(database)
-    counted = Statistics()
+    counted = Statistics(clock=ManualClock())
 
-    Totals(lambda: counted.final).work(database.connection)
+    Totals(lambda: counted.final, clock=ManualClock()).work(database.connection)
 
     assert database.one("SELECT minute < now() - interval '59 min' FROM taskflow.totals_counted") is True
 
@@ -74,7 +74,7 @@ def test_every_end_of_an_attempt_is_counted_by_what_became_of_its_task(database:
         (worker, [id for id, _ in claimed], [attempt for _, attempt in claimed], outcomes, details),
     )
 
-    Statistics().work(database.connection)
+    Statistics(clock=ManualClock()).work(database.connection)
 
     assert database.all(FINISHED) == [("default", "t", 1, 3, 2, 1, 0)]
 

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -12,9 +14,11 @@ import pytest
 from taskflow.cluster import embedded_bin_dir
 from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch, TaskflowError
 from taskflow.store import migrate as migration
-from taskflow.store import resources
+from taskflow.store import resources, tables
+from taskflow.store.connection import connect
 from taskflow.store.migrate import migrate, pending
 
+ROOT = Path(__file__).parents[2]
 TASKFLOW = [sys.executable, "-m", "taskflow"]
 NEW_FUNCTION = "CREATE OR REPLACE FUNCTION taskflow.answer() RETURNS integer LANGUAGE sql AS $$ SELECT 42 $$;\n"
 
@@ -33,6 +37,46 @@ def run(dsn, *statements):
 
 def write(checkout: Path, path: str, text: str) -> None:
     (checkout / "sql" / path).write_text(text)
+
+
+# Databases have been migrated with these: what they lack is for a migration of its own.
+APPLIED = {
+    "0001_tables.py": "e3f89009e0cb5946b198fb4b86d6687128560ee7f99f89e24f0960a02d72fb09",
+    "0002_api.py": "e28c76b3b98fbaa293bbe7f3d32b5752922c210604c850477eecd3b1c2362be8",
+    "0003_limits.py": "cfb98474f5d599aa9286ba1d55693cdb2afecfaf11dcd159f7a3fa4adaebc336",
+    "0004_keys.py": "7612adc7ac3b43041f3609c0801fff8bc887ea931f80d594b256be640a3a1d04",
+    "0005_depths.py": "02de3b5f008b49838eea67e9cf6730326df1a3ba66f7e8f7ad9ac0a074db8729",
+}
+# What 0005 made for a time, and what the trigger called until its function was replaced.
+READ_DEPTHS = (
+    "CREATE TABLE taskflow.depth_readings (queue text PRIMARY KEY, depth integer NOT NULL)",
+    "DROP INDEX taskflow.queues_max_depth",
+    "CREATE INDEX queues_max_depth ON taskflow.queues (name) WHERE max_depth <> 1000000",
+    "CREATE FUNCTION taskflow.refuse_full(p_queue text, p_tasks integer) RETURNS void LANGUAGE plpgsql AS"
+    " 'BEGIN PERFORM FROM taskflow.depth_readings; END'",
+    "SELECT taskflow.refuse_full('default', 1)",
+)
+DEPTHS = "SELECT pg_get_indexdef('taskflow.queues_max_depth'::regclass)"
+
+
+def test_a_migration_that_was_applied_somewhere_is_not_changed():
+    versions = ROOT / "migrations" / "versions"
+    assert {name: sha256((versions / name).read_bytes()).hexdigest() for name in APPLIED} == APPLIED
+
+
+@pytest.mark.parametrize("made", [(), READ_DEPTHS], ids=["none", "read"])
+def test_where_depths_were_read_nobody_reads_them_after_the_migration_that_drops_them(empty_dsn, made):
+    run(empty_dsn, "CREATE SCHEMA taskflow")
+    opened = partial(connect, empty_dsn, name="test", autocommit=False)
+    for revision in resources.revisions():
+        if revision == "0007":
+            run(empty_dsn, *made)
+        tables.upgrade(opened, revision, lock_timeout="1s")
+
+    assert value(empty_dsn, "SELECT to_regclass('taskflow.depth_readings') IS NULL")
+    assert value(empty_dsn, DEPTHS).endswith("WHERE (max_depth <= 10000)")
+    if made:
+        run(empty_dsn, "SELECT taskflow.refuse_full('default', 1)")
 
 
 def test_an_empty_database_gets_a_schema_that_takes_and_ends_tasks(empty_dsn):

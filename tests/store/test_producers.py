@@ -36,11 +36,13 @@ def test_an_insert_of_a_type_alone_is_a_whole_task(connection: Connection) -> No
         ({"priority": -1}, "priority_is_0_to_3"),
         ({"type": ""}, "type_is_1_to_200_characters"),
         ({"type": "x" * 201}, "type_is_1_to_200_characters"),
+        ({"type": "ü" * 201}, "type_is_1_to_200_characters"),
         ({"queue": "a b"}, "queue_is_1_to_100_letters_digits_dot_dash_underscore_colon"),
         ({"payload": "[1]"}, "value_is_a_json_object"),
         ({"payload": json.dumps({"x": "y" * 2_000_000})}, "value_is_at_most_1_mib"),
         ({"unique_key": ""}, "key_is_1_to_500_characters"),
         ({"concurrency_key": "x" * 501}, "key_is_1_to_500_characters"),
+        ({"unique_key": "ü" * 501}, "key_is_1_to_500_characters"),
         ({"max_attempts": 0}, "max_attempts_is_1_to_1000"),
         ({"timeout": 0}, "timeout_is_positive_and_at_most_30_days"),
         ({"timeout": float("nan")}, "timeout_is_positive_and_at_most_30_days"),
@@ -48,6 +50,8 @@ def test_an_insert_of_a_type_alone_is_a_whole_task(connection: Connection) -> No
         ({"run_at": "infinity"}, "run_at_is_a_finite_time"),
         ({"run_at": "9999-01-01"}, "run_at_is_a_finite_time"),
         ({"tags": [str(n) for n in range(21)]}, "tags_are_at_most_20"),
+        ({"tags": [None]}, "tags_are_not_null"),
+        ({"tags": ["t" * 20_480]}, "tags_are_at_most_20_kb"),
         ({"metadata": "1"}, "value_is_a_json_object"),
         ({"state": "running"}, "running_tasks_have_a_worker_and_others_none"),
     ],
@@ -182,6 +186,17 @@ def test_enqueue_many_answers_for_each_in_its_place(connection: Connection) -> N
     assert row(connection, rows[3][1], "payload", "priority", "queue", "tags") == ({"n": 3}, 3, "q", ["t"])
 
 
+@pytest.mark.parametrize("option", [{}, {"tags": ["t"]}], ids=["plain", "with_options"])
+def test_enqueue_many_gives_each_its_id(connection: Connection, option: dict[str, Any]) -> None:
+    given = [{"type": "noop", "payload": {"n": n}, "queue": f"q{n % 3}", "priority": n % 4} for n in range(500)]
+    given[250] |= option
+    rows = connection.execute("SELECT index, id FROM taskflow.enqueue_many(%s)", (json.dumps(given),)).fetchall()
+    stored = connection.execute("SELECT id, (payload ->> 'n')::int, queue, priority FROM taskflow.tasks").fetchall()
+    assert sorted(rows) == [(n, id) for id, n, _, _ in sorted(stored, key=lambda task: task[1])]
+    assert all((queue, priority) == (f"q{n % 3}", n % 4) for _, n, queue, priority in stored)
+    assert len(rows) == len({id for _, id in rows}) == 500
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
@@ -196,12 +211,14 @@ def test_enqueue_many_refuses_what_is_no_list_of_tasks(connection: Connection, t
 
 
 def test_null_is_the_default_with_and_without_a_unique_key(connection: Connection) -> None:
-    names = ("payload", "queue", "priority", "run_at", "delay", "max_attempts", "metadata", "tags", "on_conflict")
-    nothing = {"type": "noop", **dict.fromkeys(names)}
-    tasks = json.dumps([nothing, {**nothing, "unique_key": "u"}])
-    for (task_id,) in connection.execute("SELECT id FROM taskflow.enqueue_many(%s)", (tasks,)).fetchall():
-        columns = ("state", "payload", "queue", "priority", "max_attempts", "metadata", "tags")
-        assert row(connection, task_id, *columns) == ("pending", {}, "default", 1, 5, {}, [])
+    plain = {"type": "noop", "payload": None, "queue": None, "priority": None}
+    nothing = plain | dict.fromkeys(("run_at", "delay", "max_attempts", "metadata", "tags", "on_conflict"))
+    for tasks in ([plain], [nothing, {**nothing, "unique_key": "u"}]):
+        rows = connection.execute("SELECT id FROM taskflow.enqueue_many(%s)", (json.dumps(tasks),)).fetchall()
+        for (task_id,) in rows:
+            columns = ("state", "payload", "queue", "priority", "max_attempts", "metadata", "tags")
+            assert row(connection, task_id, *columns) == ("pending", {}, "default", 1, 5, {}, [])
+        assert len(rows) == len(tasks)
 
 
 def test_enqueue_many_is_all_or_nothing(connection: Connection) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from pydantic import BaseModel
 
 from taskflow import InvalidPayload, InvalidTask, NewTask, RetryPolicy
+from taskflow.tasks.new_task import Enqueued
 from taskflow.tasks.registry import Registry, task
 
 
@@ -33,7 +37,17 @@ def test_options_take_their_stored_form():
 def test_none_is_the_same_as_not_given():
     new = NewTask("mail", None, queue=None, run_at=None, retry=None, tags=None)
     assert new.fields == {}
-    assert new.encoded_payload == b"{}"
+    assert new.encoded_payload == "{}"
+
+
+def test_a_task_and_its_answer_can_be_copied_and_sent():
+    for new in (NewTask("mail", {"n": 1}), NewTask("mail", {"n": 1}, queue="outbox")):
+        for other in (copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
+            assert (other.type, other.encoded_payload) == (new.type, new.encoded_payload)
+            assert other.fields.keys() == new.fields.keys()
+    answer = Enqueued(1, True, "pending")
+    assert pickle.loads(pickle.dumps(answer)) == answer
+    assert dataclasses.asdict(answer) == {"id": 1, "created": True, "state": "pending"}
 
 
 def test_a_handlers_options_hold_where_none_are_given():

@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from taskflow.errors import DatabaseUnavailable
+from taskflow.stop_flag import StopFlag
 from taskflow.web.http.problems import Problem
 from taskflow.web.services import EXTENSION
 from taskflow.web.tasks.waiting import WaitingRoom
@@ -130,4 +131,4 @@ def test_the_watching_thread_ends_with_the_last_guest_and_starts_anew(app: Flask
 
 def test_no_capacity_refuses_all() -> None:
     with pytest.raises(Problem):
-        WaitingRoom(None, 0, threading.Event()).wait(1, 1)  # type: ignore[arg-type]
+        WaitingRoom(None, 0, StopFlag()).wait(1, 1)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from multiprocessing.connection import Pipe
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -20,13 +21,15 @@ from taskflow.worker.process_slots import ProcessSlots
 from tests.worker.conftest import Bench
 from tests.worker.test_commit_in_doubt import IN_COMMIT, SLOW_COMMIT, names
 
+ROOT = Path(__file__).parents[2]
 TASKS = "tests.acceptance.tasks_for_tests"
 SETTINGS: dict[str, Any] = {"imports": (TASKS,), "concurrency": 1}
 
 
 @pytest.fixture
-def effects(bench: Bench) -> Callable[[], list[tuple[int, ...]]]:
+def effects(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[int, ...]]]:
     """A table of business writes; calling it reads (task id, attempt) of each."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where the child finds them too
     __import__(TASKS)
     handler = registry.get("book_apart")
     assert handler is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
+
+from taskflow.stop_flag import StopFlag
 
 PING_SECONDS = 25.0
 CHECK_SECONDS = 1.0
@@ -16,7 +17,7 @@ LONGEST_WAIT_SECONDS = 0.25
 class StreamClock:
     """The times of one stream. `allowed` says whether its key is still valid; asked about once a second."""
 
-    def __init__(self, seconds: float, closing: threading.Event, allowed: Callable[[], bool]) -> None:
+    def __init__(self, seconds: float, closing: StopFlag, allowed: Callable[[], bool]) -> None:
         self._closing = closing
         self._allowed = allowed
         now = time.monotonic()

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from prometheus_client import Gauge
 
+from taskflow.stop_flag import StopFlag
 from taskflow.web.events.event import Event, reset
 from taskflow.web.events.figures import Figures
 from taskflow.web.events.link import Link
@@ -31,7 +32,7 @@ class Hub:
     `closing` is set when the server begins to shut down.
     """
 
-    def __init__(self, dsn: str, closing: threading.Event, *, capacity: int, gauge: Gauge) -> None:
+    def __init__(self, dsn: str, closing: StopFlag, *, capacity: int, gauge: Gauge) -> None:
         self._dsn = dsn
         self._closing = closing
         self._capacity = capacity

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.errors import TaskflowError
 from taskflow.schema import tasks_live
+from taskflow.stop_flag import StopFlag
 from taskflow.web.database import Database
 from taskflow.web.http.problems import Problem
 
@@ -29,7 +30,7 @@ log = logging.getLogger("taskflow.web")
 class WaitingRoom:
     """Holds at most `capacity` requests at once. `closing` ends all waiting, for a server that shuts down."""
 
-    def __init__(self, database: Database, capacity: int, closing: threading.Event) -> None:
+    def __init__(self, database: Database, capacity: int, closing: StopFlag) -> None:
         self._database = database
         self._capacity = capacity
         self._closing = closing
