@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from subprocess import PIPE
 
 import pytest
 
@@ -66,6 +69,20 @@ def test_a_percentile_is_a_measured_value() -> None:
 
 def test_the_most_at_once_counts_overlaps_and_not_neighbours() -> None:
     assert most_at_once([(0.0, 1.0), (1.0, 2.0), (1.5, 3.0)]) == 2
+
+
+def test_the_cpu_time_of_another_process_is_known_to_less_than_a_tick() -> None:
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=PIPE, stdout=PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        seconds = cpu_seconds(child.pid)
+        children = os.times()
+        child.communicate(b"\n")
+    spent = os.times()
+    assert seconds is not None
+    used = spent.children_user + spent.children_system - children.children_user - children.children_system
+    assert 0 < seconds <= used + 0.02  # the kernel's sums come in steps of 10 ms, twice
+    assert seconds * 100 % 1 != 0
 
 
 def test_a_process_that_is_gone_has_no_figures() -> None:
