@@ -78,13 +78,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix the files, always in the same way: what waits runs beside what computes. Whole systems first: one after the
     other in one process, and not beside each other in all of them at the end."""
-    # Of a test's cases the first is measured: the others go the same way, and tracing is a third of what they take.
-    measured: set[str] = set()
-    for item in items:
-        test = item.nodeid.partition("[")[0]
-        if test in measured:
-            item.add_marker("no_cover")
-        measured.add(test)
     places = {path: zlib.crc32(path.relative_to(ROOT).as_posix().encode()) for path in {item.path for item in items}}
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, places[item.path]))
 

@@ -74,10 +74,18 @@ class TestMaking:
         made = create(admin, "read")
         client = with_key(application, made["key"])
 
-        wait_until(lambda: status_of(client) == 404, REVOKED_WITHIN_SECONDS)
+        assert status_of(client) == 404
 
         assert admin.get(f"/api/v1/keys/{made['id']}").json["last_used_at"] is not None
         assert made["last_used_at"] is None
+
+    def test_one_that_another_process_has_made_can_be_used_at_once(
+        self, admin: FlaskClient, make_app: Callable[..., Flask]
+    ) -> None:
+        assert status_of(admin) == 404
+        other = make_app(auth="on")
+        for _ in range(5):
+            assert status_of(with_key(other, create(admin, "read")["key"])) == 404
 
     @pytest.mark.parametrize(
         ("body", "pointer"),
@@ -146,7 +154,6 @@ class TestLimits:
         self, application: Flask, admin: FlaskClient, scope: str, allowed: set[str]
     ) -> None:
         client = with_key(application, create(admin, scope)["key"])
-        wait_until(lambda: status_of(client) != 401, REVOKED_WITHIN_SECONDS)
 
         answers = {
             "get": client.get("/api/v1/tasks/1"),
@@ -163,7 +170,6 @@ class TestLimits:
         self, application: Flask, admin: FlaskClient
     ) -> None:
         client = with_key(application, create(admin, "read", "enqueue", "operate", queues=["mine"])["key"])
-        wait_until(lambda: status_of(client) != 401, REVOKED_WITHIN_SECONDS)
         mine, other = (
             admin.post("/api/v1/tasks", json={"type": "echo", "queue": queue}).json["id"] for queue in ("mine", "other")
         )
@@ -184,7 +190,6 @@ class TestLimits:
         # The API makes no such key; SQL may.
         connection.execute("UPDATE taskflow.api_keys SET scopes = '{admin}' WHERE id = %s", [made["id"]])
         client = with_key(application, made["key"])
-        wait_until(lambda: status_of(client) != 401, REVOKED_WITHIN_SECONDS)
 
         for answer in (
             client.post("/api/v1/keys", json={"name": "n", "scopes": ["admin"]}),
@@ -197,7 +202,6 @@ class TestLimits:
 
     def test_secrets_are_shown_to_admins_only(self, application: Flask, admin: FlaskClient) -> None:
         client = with_key(application, create(admin, "read")["key"])
-        wait_until(lambda: status_of(client) != 401, REVOKED_WITHIN_SECONDS)
         body = {"type": "echo", "payload": {"password": "x"}}
         task = admin.post("/api/v1/tasks", json=body).json
 
@@ -209,7 +213,7 @@ class TestEnding:
     def test_a_revoked_key_opens_nothing_a_second_later(self, application: Flask, admin: FlaskClient) -> None:
         made = create(admin, "read")
         client = with_key(application, made["key"])
-        wait_until(lambda: status_of(client) == 404, REVOKED_WITHIN_SECONDS)
+        assert status_of(client) == 404
 
         for _ in range(2):
             assert admin.delete(f"/api/v1/keys/{made['id']}").json == {"message": "key revoked", "id": made["id"]}
@@ -222,7 +226,7 @@ class TestEnding:
     ) -> None:
         made = create(admin, "read", expires_in=3600)
         client = with_key(application, made["key"])
-        wait_until(lambda: status_of(client) == 404, REVOKED_WITHIN_SECONDS)
+        assert status_of(client) == 404
 
         connection.execute("UPDATE taskflow.api_keys SET expires_at = now() WHERE id = %s", [made["id"]])
 
@@ -285,7 +289,7 @@ class TestFirstKey:
         assert status_of(with_key(make_app(auth="on"), made["key"])) == 404
 
 
-def test_a_guess_costs_the_database_nothing(application: Flask, admin: FlaskClient) -> None:
+def test_guesses_cost_the_database_next_to_nothing(application: Flask, admin: FlaskClient) -> None:
     assert status_of(admin) == 404
     statements: list[str] = []
     database = application.extensions["taskflow"].database
@@ -296,4 +300,4 @@ def test_a_guess_costs_the_database_nothing(application: Flask, admin: FlaskClie
     for number in range(300):
         assert status_of(with_key(application, f"tf_guess{number}")) == 401
 
-    assert len(statements) <= 2 + 2 * (time.monotonic() - started)
+    assert len(statements) <= 12 + 12 * (time.monotonic() - started)
