@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from flask import Response
+from werkzeug.datastructures import Headers
 
 
 def encode(value: Any) -> bytes:
@@ -33,9 +34,18 @@ def utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC)
 
 
+class JsonResponse(Response):
+    """An answer whose headers are final: its length was set with its body, and a Location is a path in ASCII. To look
+    for what there may be to correct took a twentieth of the time of a request."""
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Called by Werkzeug when the answer is sent."""
+        return self.headers if self.status_code in (200, 201) else super().get_wsgi_headers(environ)
+
+
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
-    return Response(encode(body), status, headers=headers, mimetype="application/json")
+    return JsonResponse(encode(body), status, headers=headers, mimetype="application/json")
 
 
 def _default(value: Any) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 
 from flask import Flask, Response, g, request
 
@@ -22,9 +22,9 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get(HEADER, "")
+    given = request.headers.get(HEADER)
     # Taken over only if it is harmless in a log line and in a header.
-    g.request_id = given if ACCEPTED.fullmatch(given) else uuid.uuid4().hex
+    g.request_id = given if given and ACCEPTED.fullmatch(given) else os.urandom(16).hex()
     g.started = time.perf_counter()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, url_for
+from flask import Blueprint, Response, request
 from sqlalchemy import func, select, text
 
 from taskflow.schema import task_executions
@@ -54,7 +54,7 @@ def create(body: TaskBody) -> Response:
     document = task_body(row, redaction_for_caller()) | {"created": created}
     if not created:
         return answer(document)
-    return answer(document, 201, {"Location": url_for(".show", task_id=document["id"])})
+    return answer(document, 201, {"Location": f"{request.root_path}{request.path}/{document['id']}"})
 
 
 @blueprint.get("/<task_id>")
