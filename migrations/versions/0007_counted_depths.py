@@ -31,7 +31,7 @@ END $$
 
 
 def upgrade() -> None:
-    """What keeps readings is gone; the function that kept them stays for a moment, and does nothing."""
+    """What keeps readings is gone; the function that kept them, with its two parameters, stays and does nothing."""
     op.execute(COUNTED)
 
 

@@ -24,8 +24,8 @@ def _stat(pid: int) -> list[str] | None:
 def cpu_seconds(pid: int) -> float | None:
     """User and system CPU seconds that the process has used, to the nanosecond; None where nobody can tell."""
     try:
-        return time.clock_gettime(~pid << 3 | SCHEDULER_CLOCK)
-    except OSError:
+        return time.clock_gettime(~pid << 3 | SCHEDULER_CLOCK) if pid > 0 else None
+    except (OSError, OverflowError):
         return None
 
 

@@ -86,7 +86,7 @@ def test_the_cpu_time_of_another_process_is_known_to_less_than_a_tick() -> None:
 
 
 def test_a_process_that_is_gone_has_no_figures() -> None:
-    assert cpu_seconds(NO_PROCESS) is None
+    assert [cpu_seconds(pid) for pid in (NO_PROCESS, 2**40, 0, -1)] == [None] * 4
     assert parent(NO_PROCESS) is None
     assert resident_bytes(NO_PROCESS) == 0
     assert os.getpid() in family(os.getppid())

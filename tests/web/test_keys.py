@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from taskflow.web.access import keys
 from tests.web.conftest import ADMIN_KEY
 
 REVOKED_WITHIN_SECONDS = 1.0
@@ -86,6 +88,19 @@ class TestMaking:
         other = make_app(auth="on")
         for _ in range(5):
             assert status_of(with_key(other, create(admin, "read")["key"])) == 404
+
+    def test_many_requests_may_be_the_first_with_it(self, admin: FlaskClient, make_app: Callable[..., Flask]) -> None:
+        assert status_of(admin) == 404
+        other, key = make_app(auth="on"), create(admin, "read")["key"]
+        together = threading.Barrier(24)
+
+        def use(_: int) -> int:
+            client = with_key(other, key)
+            together.wait(20)
+            return status_of(client)
+
+        with ThreadPoolExecutor(24) as threads:
+            assert set(threads.map(use, range(24))) == {404}
 
     @pytest.mark.parametrize(
         ("body", "pointer"),
@@ -301,3 +316,23 @@ def test_guesses_cost_the_database_next_to_nothing(application: Flask, admin: Fl
         assert status_of(with_key(application, f"tf_guess{number}")) == 401
 
     assert len(statements) <= 12 + 12 * (time.monotonic() - started)
+
+
+def test_a_database_that_takes_its_time_is_not_asked_for_each_guess(
+    application: Flask, admin: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status_of(admin) == 404
+    database = application.extensions["taskflow"].database
+    read, looks = database.fetch, []
+
+    def slow(statement: Any, *parameters: Any) -> Any:
+        if statement is keys.IS_LIVE:
+            looks.append(time.monotonic())
+            time.sleep(0.1)
+        return read(statement, *parameters)
+
+    monkeypatch.setattr(database, "fetch", slow)
+    for number in range(20):
+        assert status_of(with_key(application, f"tf_guess{number}")) == 401
+
+    assert 1 <= len(looks) <= 1 + (time.monotonic() - looks[0]) / (keys.REST_FACTOR * 0.1 - keys.LOOKS_AHEAD_SECONDS)

@@ -96,6 +96,8 @@ class Authentication:
         key = self._keys.find(shown) if shown else None if is_open else self._tickets.key_of_request()
         # A request that shows no key that is valid is counted by its address, so that guessing is limited as well.
         self._count(None if key is None else key.principal)
+        if key is None and shown:
+            key = self._keys.find_newer(shown)
         if key is not None:
             g.principal = key.principal
         elif not is_open:

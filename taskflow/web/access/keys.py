@@ -1,7 +1,7 @@
 """The API keys as requests need them: all of them in memory, read anew every half second while there are requests.
 
 So a request with a key costs the database nothing, and a key that is revoked opens nothing a second later. One that is
-not among them may have been made since: then they are read again, but ten times a second at most, so guesses cost next
+not among them may have been made since: it is looked up by itself, but ten times a second at most, so guesses cost next
 to nothing either. It is meant for up to some thousands of keys.
 """
 
@@ -24,14 +24,16 @@ from taskflow.web.reporting.fresh import Fresh
 
 REFRESH_SECONDS, MAX_AGE_SECONDS = 0.5, 0.9
 USED_AGAIN_SECONDS = 60.0
-# Reading again for a key that is not known: in the long run once in so many seconds, at once as often as fits in these.
-SECOND_LOOK_SECONDS, SECOND_LOOKS_AHEAD_SECONDS = 0.1, 1.0
+# Looking up a key that is not known: in the long run once in so many seconds, or in so many times of what it takes; as
+# often at once as fits into a second. Who waits for others that look does so for a second at most.
+LOOK_SECONDS, REST_FACTOR, LOOKS_AHEAD_SECONDS, PATIENCE_SECONDS = 0.1, 20.0, 1.0, 1.0
 FIRST_NAME = "admin"
 SHORTEST_GOOD_KEY = 16
 
 SELECT_LIVE = select(
     api_keys.c.id, api_keys.c.hash, api_keys.c.name, api_keys.c.scopes, api_keys.c.queues, api_keys.c.from_environment
 ).where(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()))
+IS_LIVE = SELECT_LIVE.where(api_keys.c.hash == bindparam("shown", type_=LargeBinary))
 USED = (
     update(api_keys)
     .where(
@@ -75,14 +77,13 @@ class KeyRing:
         self._keys = Fresh(self._read, refresh_after=REFRESH_SECONDS, max_age=MAX_AGE_SECONDS)
         self._lock = threading.Lock()
         self._used: dict[int, float] = {}
-        self._looks_spent_until = 0.0
+        self._looking = threading.Lock()
+        self._looks_paid_until = 0.0
 
     def find(self, shown: bytes) -> ApiKey | None:
-        """The key, if there is one as shown. Raises `TaskflowError` where the database cannot say."""
+        """The key, if the last reading had one as shown. Raises `TaskflowError` where the database cannot say."""
         hash_ = digest(shown)
         key = self._keys.get().get(hash_)
-        if key is None and self._may_look_again():
-            key = self._keys.get_newer_than(0, 0).get(hash_)
         # What a look-up by a digest tells by its time is of no use to who cannot choose digests; still the last word
         # is a comparison that tells nothing.
         if key is None or not hmac.compare_digest(key.hash, hash_):
@@ -90,14 +91,30 @@ class KeyRing:
         self._record_use(key.id)
         return key
 
-    def _may_look_again(self) -> bool:
-        now = time.monotonic()
-        with self._lock:
-            until = max(now, self._looks_spent_until) + SECOND_LOOK_SECONDS
-            if until - now > SECOND_LOOKS_AHEAD_SECONDS:
-                return False
-            self._looks_spent_until = until
-        return True
+    def find_newer(self, shown: bytes) -> ApiKey | None:
+        """The key, if it was made since the last reading; for one that `find` does not know. One request at a time
+        looks, and none while too much time went into that: then the next reading must do."""
+        if not self._may_look() or not self._looking.acquire(timeout=PATIENCE_SECONDS):
+            return None
+        try:
+            key = self.find(shown)  # who waited for another one that showed it finds it so
+            if key is None and self._may_look() and self._is_live(shown):
+                self._keys.get_newer_than(0, 0)
+                key = self.find(shown)
+            return key
+        finally:
+            self._looking.release()
+
+    def _may_look(self) -> bool:
+        return self._looks_paid_until + LOOK_SECONDS <= time.monotonic() + LOOKS_AHEAD_SECONDS
+
+    def _is_live(self, shown: bytes) -> bool:
+        started = time.monotonic()
+        try:
+            return bool(self._database.fetch(IS_LIVE, {"shown": digest(shown)}))
+        finally:
+            cost = max(LOOK_SECONDS, REST_FACTOR * (time.monotonic() - started))
+            self._looks_paid_until = max(started, self._looks_paid_until) + cost
 
     def of_client(self, client: str | None) -> ApiKey | None:
         """The key of a principal that was seen before, if it is valid still."""

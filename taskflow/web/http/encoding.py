@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from flask import Response
 from werkzeug.datastructures import Headers
+
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]*", re.ASCII)
 
 
 def encode(value: Any) -> bytes:
@@ -35,12 +38,14 @@ def utc(time: datetime | None) -> datetime | None:
 
 
 class JsonResponse(Response):
-    """An answer whose headers are final: its length was set with its body, and a Location is a path in ASCII. To look
-    for what there may be to correct took a twentieth of the time of a request."""
+    """An answer whose headers are final as a rule: its length was set with its body, and a Location is a plain path. To
+    look for what there may be to correct took a twentieth of the time of a request."""
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         """Called by Werkzeug when the answer is sent."""
-        return self.headers if self.status_code in (200, 201) else super().get_wsgi_headers(environ)
+        if self.status_code in (200, 201) and PLAIN_PATH.fullmatch(self.headers.get("Location", "")):
+            return self.headers
+        return super().get_wsgi_headers(environ)
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -41,7 +41,8 @@ class Fresh(Generic[Value]):
             return self._value  # type: ignore[return-value]  # it has been read: its age is finite
         try:
             started = time.monotonic()
-            if started - self._read_at >= refresh_after:
+            # A reading that began after this one was asked for is new enough for it.
+            if started - self._read_at >= refresh_after and self._read_at < asked_at:
                 self._read_once(started, asked_at)
             return self._value  # type: ignore[return-value]
         finally:
