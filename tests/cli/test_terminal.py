@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 
 import click.testing
 import pytest
@@ -119,17 +120,15 @@ def test_top_is_a_live_view_that_q_ends(shared_dsn: str) -> None:
     command = [sys.executable, "-m", "taskflow", "top", "--interval", "100ms"]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
-        seen, deadline = b"", time.monotonic() + 60
-        while seen.count(b"q ends") < 3 and time.monotonic() < deadline:
-            if select.select([master], [], [], 1)[0]:
-                seen += os.read(master, 65536)
-        os.write(master, b"q")
         try:
-            while select.select([master], [], [], 20)[0]:
-                seen += os.read(master, 65536)
-        except OSError:  # the other end is closed
-            pass
-        try:
+            seen, deadline = b"", time.monotonic() + 60
+            while seen.count(b"q ends") < 3 and time.monotonic() < deadline:
+                if select.select([master], [], [], 1)[0]:
+                    seen += os.read(master, 65536)
+            os.write(master, b"q")
+            with suppress(OSError):  # the other end is closed
+                while select.select([master], [], [], 20)[0]:
+                    seen += os.read(master, 65536)
             assert process.wait(20) == 0, seen
         finally:
             process.kill()
