@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -134,3 +136,17 @@ def test_connections_stay_within_the_bound(make_app: Callable[..., Flask], conne
     assert connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskflow web' AND datname = current_database()"
     ).fetchone() == (2,)
+
+
+def test_applications_that_are_gone_leave_no_files_open() -> None:
+    settings = load(database_url="postgresql://nobody@127.0.0.1:1/none")
+
+    def open_files() -> int:
+        gc.collect()
+        return len(os.listdir("/dev/fd"))
+
+    before = open_files()
+    for _ in range(10):
+        create_app(settings, resources=["health"])
+
+    assert open_files() < before + 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -49,6 +50,8 @@ class Hub:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
+        # An application may be one of many of its process, as in tests: what it opened goes with it.
+        weakref.finalize(self, _close, self._reader, self._writer)
 
     # For the streams
 
@@ -206,3 +209,8 @@ class Hub:
             stream.put(reset("it is not known any more what came after Last-Event-ID"))
         elif (parcel := stream.selection.pick(missed)) is not None:
             stream.put(parcel)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
