@@ -46,6 +46,8 @@ APPLIED = {
     "0003_limits.py": "cfb98474f5d599aa9286ba1d55693cdb2afecfaf11dcd159f7a3fa4adaebc336",
     "0004_keys.py": "7612adc7ac3b43041f3609c0801fff8bc887ea931f80d594b256be640a3a1d04",
     "0005_depths.py": "02de3b5f008b49838eea67e9cf6730326df1a3ba66f7e8f7ad9ac0a074db8729",
+    "0006_cheaper_rules.py": "45501c8d4cd27beba0765687ff9913b045089caa69184a36079a57f0f1003b03",
+    "0007_counted_depths.py": "01d8da7b19fe0a3ae896a03c767a72c42101843288626022426aebb2fd167038",
 }
 # What 0005 made for a time, and what the trigger called until its function was replaced.
 READ_DEPTHS = (

@@ -122,7 +122,6 @@ def seen_elsewhere() -> list[str]:
 
 @documented.exclude(path_regex=STREAMS).exclude(operation_id=seen_elsewhere()).parametrize()
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-@pytest.mark.no_cover  # thousands of requests along ways that the tests of each resource go
 def test_an_operation_answers_as_documented_whatever_it_is_sent(case: schemathesis.Case, world: World) -> None:
     world.aim(case)
     case.call_and_validate(app=world.app, excluded_checks=LEFT_OUT)

@@ -51,7 +51,8 @@ class Hub:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         # An application may be one of many of its process, as in tests: what it opened goes with it.
-        weakref.finalize(self, _close, self._reader, self._writer)
+        # Not at the end of the process, when the thread may still look.
+        weakref.finalize(self, _close, self._reader, self._writer).atexit = False
 
     # For the streams
 

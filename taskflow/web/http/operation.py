@@ -63,9 +63,10 @@ def operation(
         def checked(**arguments: Any) -> Any:
             if declared.scope is not None:
                 require(declared.scope)
-            query = params.read(declared.query)
             if declared.query is not NoQuery:
-                arguments["query"] = query
+                arguments["query"] = params.read(declared.query)
+            elif request.query_string:
+                params.read(NoQuery)  # refuses whatever it is
             if declared.max_body_bytes is not None:
                 request.max_content_length = declared.max_body_bytes
             if declared.idempotent and idempotency.HEADER in request.headers:

@@ -12,11 +12,9 @@ from pydantic import BaseModel, ValidationError
 from taskflow.errors import FieldProblem, TaskNotFound
 from taskflow.web.http.bodies import shorten
 from taskflow.web.http.problems import Problem
-from taskflow.web.models.base import NoQuery
 
 LARGEST_ID = 2**63 - 1
 DIGITS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-NOTHING = NoQuery()
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -40,8 +38,6 @@ def shown(text: str) -> str:
 
 def read(model: type[Model]) -> Model:
     """The query string of the request under way as `model`. Raises `Problem` 422 for everything that is wrong."""
-    if not request.query_string and model is NoQuery:
-        return NOTHING  # type: ignore[return-value]
     given: dict[str, Any] = {}
     problems: list[FieldProblem] = []
     for name, values in request.args.lists():

@@ -21,10 +21,15 @@ def register(app: Flask) -> None:
     app.after_request(_end)
 
 
+def new_id() -> str:
+    """For a request that brings none."""
+    return os.urandom(16).hex()
+
+
 def _begin() -> None:
     given = request.headers.get(HEADER)
     # Taken over only if it is harmless in a log line and in a header.
-    g.request_id = given if given and ACCEPTED.fullmatch(given) else os.urandom(16).hex()
+    g.request_id = given if given and ACCEPTED.fullmatch(given) else new_id()
     g.started = time.perf_counter()
 
 

@@ -6,7 +6,6 @@ import selectors
 import socket
 import threading
 import time
-import uuid
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -16,6 +15,7 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from taskflow.web.events.sse import PATH as PATH_OF_STREAMS
+from taskflow.web.http import requests_log
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.problems import CONTENT_TYPE, KINDS, Problem
 from taskflow.web.services import EXTENSION
@@ -119,7 +119,7 @@ def _problem(error: BaseException) -> Problem | None:
 
 
 def _response(problem: Problem) -> bytes:
-    request_id = uuid.uuid4().hex
+    request_id = requests_log.new_id()
     status, title = KINDS[problem.code]
     body = encode(problem.document("", request_id))
     head = (
