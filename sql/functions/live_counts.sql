@@ -12,12 +12,12 @@ AS $$
 BEGIN
     RETURN QUERY
     WITH waiting AS (
-        SELECT t.queue::text AS queue, t.priority, t.run_at <= now() AS due, count(*) AS n, min(t.run_at) AS first
+        SELECT t.queue::text AS queue, t.priority, t.run_at <= statement_timestamp() AS due, count(*) AS n, min(t.run_at) AS first
         FROM taskflow.tasks_live t
         WHERE t.state IN ('pending', 'retrying') AND (p_queues IS NULL OR t.queue = ANY (p_queues))
         GROUP BY 1, 2, 3)
     , held_back AS (
-        SELECT t.queue::text AS queue, t.priority, t.state, t.run_at <= now() AS due, count(*) AS n
+        SELECT t.queue::text AS queue, t.priority, t.state, t.run_at <= statement_timestamp() AS due, count(*) AS n
         FROM taskflow.tasks_live t
         WHERE t.state IN ('retrying', 'blocked') AND (p_queues IS NULL OR t.queue = ANY (p_queues))
         GROUP BY 1, 2, 3, 4)

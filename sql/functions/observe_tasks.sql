@@ -23,7 +23,10 @@ BEGIN
         SELECT NULL::text, n.id, n.type, n.queue, n.priority, n.state, n.attempt, NULL::bigint, n.run_at, NULL::text,
                n.created_at
         FROM (
-            (SELECT t.id, t.type::text, t.queue::text, t.priority, taskflow.shown_state(t.state, t.run_at) AS state,
+            -- Not shown_state(): what was inserted while this statement began is due, by the clock alone.
+            (SELECT t.id, t.type::text, t.queue::text, t.priority,
+                    CASE WHEN t.state = 'pending' AND t.run_at > clock_timestamp() THEN 'scheduled'
+                         ELSE t.state::text END AS state,
                     t.attempt, t.run_at, t.created_at
              FROM taskflow.tasks_live t WHERE t.id BETWEEN p_low[i] AND p_high[i] ORDER BY t.id LIMIT p_limit)
             UNION ALL

@@ -12,6 +12,6 @@ FROM (SELECT queue FROM waiting WHERE queue IS NOT NULL LIMIT 1000) w
 CROSS JOIN generate_series(0, 3) AS level
 CROSS JOIN LATERAL (
     SELECT t.type::text AS type, t.run_at FROM taskflow.tasks_live t
-    WHERE t.queue = w.queue AND t.priority = level AND t.state IN ('pending', 'retrying') AND t.run_at <= now()
+    WHERE t.queue = w.queue AND t.priority = level AND t.state IN ('pending', 'retrying') AND t.run_at <= statement_timestamp()
     ORDER BY t.run_at, t.id LIMIT %(sample)s) AS first
 GROUP BY 1, 2 ORDER BY 1, 2

@@ -63,9 +63,9 @@ class StateIs:
         if self.states >= {due, ahead}:
             return [_in(sql.state, [stored])]
         if due in self.states:
-            return [f"({_in(sql.state, [stored])} AND {sql.column('run_at')} <= now())"]
+            return [f"({_in(sql.state, [stored])} AND {sql.column('run_at')} <= statement_timestamp())"]
         if ahead in self.states:
-            return [f"({_in(sql.state, [stored])} AND {sql.column('run_at')} > now())"]
+            return [f"({_in(sql.state, [stored])} AND {sql.column('run_at')} > statement_timestamp())"]
         return []
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from taskflow.errors import FilterTooBroad, InvalidFilter
 from taskflow.store import filters
+from taskflow.store.events import observe
 from taskflow.store.filter_values import STATES
 
 
@@ -74,6 +75,21 @@ def test_every_state_that_people_see_is_found_by_its_name_and_no_other(
     )
     shown = connection.execute("SELECT id, state FROM taskflow.task_list ORDER BY id").fetchall()
     assert sorted((task_id, state) for state, ids in tasks.items() for task_id in ids) == shown
+
+
+def test_a_transaction_that_began_earlier_sees_as_pending_what_has_become_due_since(
+    connection: psycopg.Connection[Any], dsn: str, fill: Fill
+) -> None:
+    with psycopg.connect(dsn) as earlier:
+        earlier.execute("SELECT now()")
+        tasks = [fill(), fill("retrying")]
+
+        assert found(earlier, "state:pending") == tasks
+        assert found(earlier, "state:scheduled,retrying") == []
+        assert earlier.execute("SELECT DISTINCT state FROM taskflow.task_list").fetchall() == [("pending",)]
+        assert earlier.execute("SELECT state FROM taskflow.task_status(%s)", tasks[:1]).fetchall() == [("pending",)]
+        assert earlier.execute("SELECT state, count FROM taskflow.live_counts()").fetchall() == [("pending", 2)]
+        assert [task.state for task in observe(earlier, [(tasks[0], tasks[0])], 1)] == ["pending"]
 
 
 @pytest.mark.parametrize(

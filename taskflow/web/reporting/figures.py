@@ -24,7 +24,8 @@ THROUGHPUT_MINUTES = 5
 RATES_MINUTES = 60
 
 SELECT_LIVE = text("""
-SELECT queue, priority, state, count, extract(epoch FROM now() - due_since)::float8 FROM taskflow.live_counts()
+SELECT queue, priority, state, count, extract(epoch FROM statement_timestamp() - due_since)::float8
+FROM taskflow.live_counts()
 """)
 SELECT_ENDED = text("SELECT queue, state, count FROM taskflow.ended_counts()")
 SELECT_RATES = text(f"""

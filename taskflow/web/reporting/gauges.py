@@ -28,12 +28,13 @@ OTHER = "other"
 SELECT_GAUGES = text(f"""
 WITH waiting AS (
     SELECT t.queue::text AS queue, taskflow.shown_state(t.state, t.run_at) AS state, t.priority, count(*) AS depth,
-           min(t.run_at) FILTER (WHERE t.state IN ('pending', 'retrying') AND t.run_at <= now()) AS oldest
+           min(t.run_at) FILTER (WHERE t.state IN ('pending', 'retrying')
+                                 AND t.run_at <= statement_timestamp()) AS oldest
     FROM taskflow.tasks_live t
     GROUP BY 1, 2, 3)
 SELECT 'queue_depth' AS gauge, queue, state, priority, depth::double precision AS value FROM waiting
 UNION ALL
-SELECT 'queue_oldest_task_age_seconds', queue, NULL, NULL, extract(epoch FROM now() - min(oldest))
+SELECT 'queue_oldest_task_age_seconds', queue, NULL, NULL, extract(epoch FROM statement_timestamp() - min(oldest))
 FROM waiting GROUP BY queue HAVING min(oldest) IS NOT NULL
 UNION ALL
 SELECT 'queue_paused', name, NULL, NULL, paused::int FROM taskflow.queues
