@@ -86,3 +86,12 @@ class Bench:
 def bench(dsn: str, connection: Connection) -> Bench:
     """A bench on this test's database."""
     return Bench(dsn, connection)
+
+
+@pytest.fixture
+def effects(bench: Bench) -> Callable[[], list[tuple[int, ...]]]:
+    """A table of business writes; calling it reads (task id, attempt) of each."""
+    bench.connection.execute(
+        "CREATE TABLE effects (task_id bigint, attempt int, UNIQUE (task_id) DEFERRABLE INITIALLY DEFERRED)"
+    )
+    return lambda: bench.connection.execute("SELECT task_id, attempt FROM effects ORDER BY 1, 2").fetchall()
