@@ -137,6 +137,22 @@ def insert(connection: Connection, type_: str, payload: dict[str, Any] | None = 
     return str(row[0])
 
 
+def heard(stream: Client, connection: Connection, seconds: float = 30.0) -> str:
+    """Create tasks until the end of one is told of, and return it: from then on the workers know that somebody listens.
+
+    What they do between the opening of the first stream and that moment is told of by a `stream.reset` alone.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        task_id = insert(connection, "noop")
+        try:
+            stream.wait_for("task.completed", task_id, seconds=1)
+        except AssertionError:
+            assert time.monotonic() < end, "no worker has heard of the stream"
+        else:
+            return task_id
+
+
 ADMIN = {"Authorization": "Bearer admin-key-of-these-tests-which-is-long"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.acceptance.streams import ONE_PROCESS, Client, SseClient, WsClient, insert, ready
+from tests.acceptance.streams import ONE_PROCESS, Client, SseClient, WsClient, heard, insert, ready
 from tests.acceptance.support import Gate, Process, Processes, Server
 
 Connection = psycopg.Connection[Any]
@@ -29,8 +29,16 @@ def server(dsn: str, shared_processes: Processes) -> Server:
 
 
 @pytest.fixture(scope="module")
-def worker(dsn: str, shared_processes: Processes) -> Process:
-    return ready(shared_processes.start_worker(dsn), shared_processes.wait_until)
+def worker(dsn: str, server: Server, shared_processes: Processes) -> Iterator[Process]:
+    """One that knows that somebody listens to everything: a stream is open as long as it runs."""
+    started = ready(shared_processes.start_worker(dsn), shared_processes.wait_until)
+    stream = SseClient(server.url)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            heard(stream, connection)
+        yield started
+    finally:
+        stream.close()
 
 
 @pytest.mark.parametrize("kind", [WsClient, SseClient])
