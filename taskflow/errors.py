@@ -159,29 +159,37 @@ class Signal(Exception):  # no "Error": these are outcomes that a handler choose
     """The root of what a handler raises to choose the outcome of its attempt."""
 
 
-def _seconds(value: float | timedelta | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+LONGEST_SECONDS = 100 * 365.25 * 86_400
+
+
+def _seconds(value: float | timedelta, name: str) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds <= LONGEST_SECONDS:  # NaN is not
+        return float(max(0.0, seconds))
+    raise ValueError(f"{name} must be a number of seconds or a timedelta, at most a hundred years, not {value!r:.100}")
 
 
 class Retry(Signal):
     """Fail this attempt and try again, after `after` seconds (or a timedelta; None: by the task's retry policy).
 
-    It is charged as a failure: with `max_attempts` used up the task ends as a dead letter.
+    It is charged as a failure: with `max_attempts` used up the task ends as a dead letter. `after` is at most a hundred
+    years, else `ValueError`; less than none is none.
     """
 
     def __init__(
         self, message: str = "the handler asked for a retry", *, after: float | timedelta | None = None
     ) -> None:
         super().__init__(message)
-        self.after_seconds = _seconds(after)
+        self.after_seconds = None if after is None else _seconds(after, "after")
 
 
 class Snooze(Signal):
-    """Run the task again after `seconds` (or a timedelta), without charging a failure."""
+    """Run the task again after `seconds` (or a timedelta; at most a hundred years, else `ValueError`; less than none is
+    none), without charging a failure."""
 
     def __init__(self, seconds: float | timedelta, reason: str = "snoozed by the handler") -> None:
         super().__init__(reason)
-        self.seconds = float(_seconds(seconds) or 0)
+        self.seconds = _seconds(seconds, "seconds")
 
 
 class Cancel(Signal):

@@ -91,8 +91,10 @@ def refuse(connection: object) -> TypeError:
         return TypeError(f"{connection!r} is asynchronous: use AsyncClient, or `await handler.enqueue_async(...)`")
     if isinstance(connection, psycopg.Connection) or is_sqlalchemy(connection):
         return TypeError(f"{connection!r} is synchronous: use Client, or `handler.enqueue(...)`")
+    # Not what it is, which may be a URL with a password in it.
     return TypeError(
-        f"connection must be a psycopg connection, a SQLAlchemy Connection or Session, or Django's, not {connection!r}"
+        "connection must be a psycopg connection, a SQLAlchemy Connection or Session, or Django's, not "
+        f"{type(connection).__module__}.{type(connection).__qualname__}; for a URL there is Client(url)"
     )
 
 

@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 
 MANY_TASKS = 1_000  # a call of enqueue_many
 MANY_BYTES = 16 * 1024 * 1024  # jsonb ends at 256 MiB, and a server's memory before that
+LARGEST_ID = 2**63 - 1
 COPY_LOOKAHEAD = 1_000  # tasks that are looked at before the columns of a COPY are chosen
 
 
@@ -139,9 +140,20 @@ def _many(rows: list[str]) -> Operation[list[Enqueued]]:
     return Operation(_ENQUEUE_MANY, (f"[{','.join(rows)}]",), decode)
 
 
+def _id(given: object) -> int:
+    """An id as it is, or as the REST API writes it. Raises `InvalidTask` for anything else, and `TaskNotFound` for what
+    is too large to be one."""
+    number = int(given) if isinstance(given, str) and given.isdecimal() and len(given) < 100 else given
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise InvalidTask(f"a task's id is a whole number, not {given!r:.100}")
+    if abs(number) > LARGEST_ID:
+        raise TaskNotFound(number)
+    return number
+
+
 def get(task_id: int) -> Operation[Task]:
     """One task as it is now; its decoder raises `TaskNotFound`."""
-    return Operation(_GET, (task_id,), lambda rows: _task(_only(rows, task_id)))
+    return Operation(_GET, (_id(task_id),), lambda rows: _task(_only(rows, task_id)))
 
 
 def latest(limit: int) -> Operation[list[Task]]:
@@ -151,17 +163,17 @@ def latest(limit: int) -> Operation[list[Task]]:
 
 def executions(task_id: int) -> Operation[list[Execution]]:
     """Every attempt of a task, the one under way included, in order."""
-    return Operation(_EXECUTIONS, (task_id,), lambda rows: [_execution(row) for row in rows])
+    return Operation(_EXECUTIONS, (_id(task_id),), lambda rows: [_execution(row) for row in rows])
 
 
 def cancel(task_id: int) -> Operation[str]:
     """Cancel a task; the state after it. Its decoder raises `TaskNotFound`."""
-    return Operation(_CANCEL, (task_id,), lambda rows: _state(rows, task_id))
+    return Operation(_CANCEL, (_id(task_id),), lambda rows: _state(rows, task_id))
 
 
 def retry(task_id: int, options: dict[str, Any]) -> Operation[str]:
     """Make a task that has ended pending again; its state. The decoder raises `TaskNotFound`."""
-    return Operation(_RETRY, (task_id, orjson.dumps(options).decode()), lambda rows: _state(rows, task_id))
+    return Operation(_RETRY, (_id(task_id), orjson.dumps(options).decode()), lambda rows: _state(rows, task_id))
 
 
 # What a column that is not given gets, in the text form of COPY: it has no per-row defaults before PostgreSQL 16.

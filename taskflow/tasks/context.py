@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import orjson
 
 from taskflow.errors import Cancel
+from taskflow.tasks.texts import storable_text
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
-MAX_LOG_ENTRIES = 1000
-MAX_LOG_BYTES = 256 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
 
 
@@ -27,6 +26,9 @@ class Attempt(Protocol):
 
     def report_progress(self, percent: int, message: str | None) -> None:
         """Store the progress (0..100) with the next heartbeat or sooner; never blocks on the database for long."""
+
+    def log(self, entry: bytes) -> None:
+        """Keep an entry of the logs, a JSON object that jsonb takes, until the attempt ends in whatever way."""
 
     def is_cancelled(self) -> bool:
         """Whether somebody asked to cancel the task, or its result is not wanted any more. Costs no round trip."""
@@ -40,7 +42,7 @@ class Attempt(Protocol):
     def open_transaction(
         self, context: Context, isolation_level: psycopg.IsolationLevel | None
     ) -> AbstractContextManager[psycopg.Connection[Any]]:
-        """A connection in a transaction at whose end the task is completed, with the context's logs so far."""
+        """A connection in a transaction at whose end the task is completed, with the logs so far."""
 
     def open_transaction_async(
         self, context: Context, isolation_level: psycopg.IsolationLevel | None
@@ -58,15 +60,12 @@ class Context:
     `deadline_timestamp` is the Unix time at which the attempt times out, None without a timeout.
     """
 
-    __slots__ = ("_attempt", "_deadline_timestamp", "_dropped_logs", "_log_bytes", "_logs", "_task")
+    __slots__ = ("_attempt", "_deadline_timestamp", "_task")
 
     def __init__(self, task: ClaimedTask, attempt: Attempt, deadline_timestamp: float | None = None) -> None:
         self._task = task
         self._attempt = attempt
         self._deadline_timestamp = deadline_timestamp
-        self._logs: list[dict[str, Any]] | None = None
-        self._log_bytes = 0
-        self._dropped_logs = 0
 
     def __repr__(self) -> str:
         return f"<Context task={self.task_id} attempt={self.attempt} type={self.type!r} queue={self.queue!r}>"
@@ -113,11 +112,12 @@ class Context:
 
     def progress(self, percent: float, message: str | None = None) -> None:
         """Show how far the task is: `percent` is cut to a whole number of 0..100, `message` to 1,000 letters."""
-        shown = None if message is None else message[:MAX_MESSAGE_CHARACTERS].replace("\x00", "\ufffd")
+        shown = None if message is None else storable_text(message[:MAX_MESSAGE_CHARACTERS])
         self._attempt.report_progress(max(0, min(100, int(percent))), shown)
 
     def log(self, message: str, level: LogLevel = "info", **fields: Any) -> None:
-        """Add an entry to the logs of this execution; they are stored when the attempt ends.
+        """Add an entry to the logs of this execution; they are stored when the attempt ends, in whatever way but the
+        end of its worker.
 
         At most 1,000 entries or 256 KiB are kept, what comes later is counted and dropped. `fields` may be anything;
         what is no JSON value is stored as its `str()`. Raises `ValueError` for an unknown level, nothing else.
@@ -125,22 +125,9 @@ class Context:
         if level not in LOG_LEVELS:
             raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(sorted(LOG_LEVELS))}")
         entry = {"at": datetime.now(UTC).isoformat(), "level": level, "message": message}
-        encoded = _encode({**fields, **entry}) or _encode({**entry, "message": ascii(message), "fields": ascii(fields)})
-        if self._logs is None:
-            self._logs = []
-        if len(self._logs) >= MAX_LOG_ENTRIES or self._log_bytes + len(encoded) > MAX_LOG_BYTES:
-            self._dropped_logs += 1
-            return
-        self._log_bytes += len(encoded)
-        self._logs.append(orjson.loads(encoded))
-
-    @property
-    def logs(self) -> list[dict[str, Any]] | None:
-        """For the worker: the entries so far, as JSON values that PostgreSQL can store; None if there are none."""
-        if self._dropped_logs and self._logs is not None:
-            note = f"{self._dropped_logs} more entries were dropped: an execution keeps 1,000 entries or 256 KiB"
-            return [*self._logs, {"at": datetime.now(UTC).isoformat(), "level": "warning", "message": note}]
-        return self._logs
+        self._attempt.log(
+            _encode({**fields, **entry}) or _encode({**entry, "message": ascii(message), "fields": ascii(fields)})
+        )
 
     def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A connection to the database of the queue: ``with context.connection() as conn: ...``, closed at the end.

@@ -9,16 +9,18 @@ import re
 from datetime import timedelta
 
 from taskflow.tasks.task import Priority
+from taskflow.tasks.texts import is_storable
 
+STORABLE = " without NUL or half a surrogate pair"
 MAX_TIMEOUT_SECONDS = 30 * 86_400.0
 _QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _PRIORITIES = {level.name.lower(): level for level in Priority}
 
 
 def check_type(value: object) -> str:
-    """A task type: 1 to 200 characters, no NUL."""
-    if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\x00" in value:
-        raise ValueError(f"type must be a text of 1 to 200 characters, not {value!r:.250}")
+    """A task type: 1 to 200 characters that PostgreSQL can store."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or not is_storable(value):
+        raise ValueError(f"type must be a text of 1 to 200 characters{STORABLE}, not {value!r:.250}")
     return value
 
 
@@ -39,9 +41,9 @@ def priority_of(value: object) -> Priority:
 
 
 def check_key(value: object, name: str) -> str:
-    """A unique or concurrency key: 1 to 500 characters, no NUL."""
-    if not isinstance(value, str) or not 1 <= len(value) <= 500 or "\x00" in value:
-        raise ValueError(f"{name} must be a text of 1 to 500 characters without NUL, not {value!r:.200}")
+    """A unique or concurrency key: 1 to 500 characters that PostgreSQL can store."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 500 or not is_storable(value):
+        raise ValueError(f"{name} must be a text of 1 to 500 characters{STORABLE}, not {value!r:.200}")
     return value
 
 

@@ -15,6 +15,7 @@ from taskflow.tasks.handler import AnyHandler, Handler, PriorityLike
 from taskflow.tasks.limits import check_key, check_max_attempts, check_queue, check_type, priority_of, seconds_of
 from taskflow.tasks.payload import encode_json, encode_payload
 from taskflow.tasks.retry import RetryPolicy, Strategy
+from taskflow.tasks.texts import is_storable
 
 OnConflict = Literal["skip", "error", "replace"]
 MAX_DELAY_SECONDS = 100 * 365.25 * 86_400
@@ -158,8 +159,8 @@ def _check_metadata(value: object) -> orjson.Fragment:
 def _check_tags(value: object) -> list[str]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(tag, str) for tag in value):
         raise ValueError(f"tags must be a list of texts, not {value!r}")
-    if any("\x00" in tag for tag in value):
-        raise ValueError("a tag contains the character NUL, which PostgreSQL cannot store")
+    if not all(map(is_storable, value)):
+        raise ValueError("a tag contains NUL or half a surrogate pair, which PostgreSQL cannot store")
     return list(value)
 
 

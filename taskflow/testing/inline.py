@@ -34,7 +34,7 @@ from taskflow.worker.claims import Claims
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.dispatcher import timeout_seconds
 from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, ending, refused, why_unstorable
-from taskflow.worker.executor import context_of, run_async, run_sync
+from taskflow.worker.executor import run_async, run_sync
 from taskflow.worker.identity import Identity, type_rows
 from taskflow.worker.own_completion import Stage
 from taskflow.worker.pace import Pace
@@ -202,12 +202,11 @@ class InlineWorker:
             return self._run_in_process(attempt)
         attempt.start()
         if attempt.handler.is_async:
-            context = context_of(attempt)
-            return ending(attempt, _in_event_loop(lambda: run_async(attempt, context)), context)
-        outcome, made = run_sync(attempt)
+            return ending(attempt, _in_event_loop(lambda: run_async(attempt)))
+        outcome = run_sync(attempt)
         if time.monotonic() > attempt.deadline:
             outcome = TimedOut("the handler ran longer than its timeout; a worker would have given its attempt up")
-        return ending(attempt, outcome, made)
+        return ending(attempt, outcome)
 
     def _run_in_process(self, attempt: InlineAttempt) -> Ending:
         if self._processes is None:

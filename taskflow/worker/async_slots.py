@@ -12,7 +12,7 @@ from taskflow.tasks.outcome import TimedOut
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.ending import ending
-from taskflow.worker.executor import context_of, run_async
+from taskflow.worker.executor import run_async
 from taskflow.worker.slots import Slots
 
 GRACE_SECONDS = 5.0
@@ -111,7 +111,6 @@ class AsyncSlots:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         assert attempt.started is not None
-        context = context_of(attempt)
 
         def stop() -> None:
             loop.call_soon_threadsafe(task.cancel)
@@ -119,10 +118,10 @@ class AsyncSlots:
         attempt.stop = stop
         if attempt.cancel_requested:  # between its start and now
             stop()
-        outcome = await run_async(attempt, context)
+        outcome = await run_async(attempt)
         self._slots.observe(attempt)
         if self._slots.in_flight.settle(attempt):
-            self._slots.endings.put(ending(attempt, outcome, context))
+            self._slots.endings.put(ending(attempt, outcome))
         elif attempt in self._abandoned:  # its permit has been given already
             self._abandoned.discard(attempt)
             return

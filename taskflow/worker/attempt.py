@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import TaskflowError
+from taskflow.tasks.logs import Logs
 from taskflow.worker.own_completion import OwnCompletion, Stage
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "cancel_requested", "claimed", "connections", "deadline", "handler", "marked", "own", "progress", "started",
-        "stop", "task", "worker_id",
+        "cancel_requested", "claimed", "connections", "deadline", "handler", "logs", "marked", "own", "progress",
+        "started", "stop", "task", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,7 @@ class Attempt:
         self.marked = False
         self.cancel_requested = False
         self.progress: tuple[int, str | None] | None = None
+        self.logs: Logs | None = None
         self.stop: Callable[[], None] | None = None
         self.own: OwnCompletion | None = None
 
@@ -78,6 +80,11 @@ class Attempt:
     def report_progress(self, percent: int, message: str | None) -> None:
         self.progress = (percent, message)
         self.connections.progress_reported()
+
+    def log(self, entry: bytes) -> None:
+        if self.logs is None:
+            self.logs = Logs()
+        self.logs.add(entry)
 
     def open_connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         return self.connections.open()

@@ -11,8 +11,8 @@ import orjson
 import psycopg
 
 from taskflow.store.tasks import Completion
-from taskflow.tasks.context import Context
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, Snoozed, Succeeded, TimedOut
+from taskflow.tasks.texts import storable_text
 from taskflow.worker.attempt import Attempt
 
 MAX_RESULT_CHARACTERS = 16 * 2**20
@@ -38,9 +38,9 @@ Endings = SimpleQueue[Ending | None]
 """From whoever ends an attempt to the completer; None wakes the completer for something else."""
 
 
-def ending(attempt: Attempt, outcome: Outcome | None, context: Context | None = None) -> Ending:
-    """The ending of an attempt that ends now."""
-    return Ending(attempt, outcome, context.logs if context is not None else None, time.monotonic())
+def ending(attempt: Attempt, outcome: Outcome | None) -> Ending:
+    """The ending of an attempt that ends now, with what it has logged so far."""
+    return Ending(attempt, outcome, None if attempt.logs is None else attempt.logs.stored(), time.monotonic())
 
 
 def encode(item: Ending) -> Completion:
@@ -59,9 +59,9 @@ def encode(item: Ending) -> Completion:
                 try:
                     result = orjson.dumps(outcome.result).decode()
                 except (TypeError, ValueError) as error:
-                    return encode(refused(item, f"the result cannot be stored as JSON: {error}"))
+                    return encode(_failed(item, f"the result cannot be stored as JSON: {error}"))
                 if len(result) > MAX_RESULT_CHARACTERS:
-                    return encode(refused(item, TOO_LARGE.format(len(result) / 2**20, MAX_RESULT_CHARACTERS / 2**20)))
+                    return encode(_failed(item, TOO_LARGE.format(len(result) / 2**20, MAX_RESULT_CHARACTERS / 2**20)))
         case Failed():
             word = "failed"
             details = {"error": outcome.error, "traceback": outcome.traceback, "final": outcome.final}
@@ -101,14 +101,20 @@ def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Compl
 
 
 def refused(item: Ending, reason: str) -> Ending:
-    """The same attempt as a final failure, since what it brought cannot be stored."""
-    return item._replace(outcome=Failed(reason, final=True), logs=None)
+    """The same attempt as a final failure, since the database cannot store something of what it brought."""
+    return _failed(item, reason)._replace(logs=None)
+
+
+def _failed(item: Ending, reason: str) -> Ending:
+    return item._replace(outcome=Failed(reason, final=True))
 
 
 def why_unstorable(error: psycopg.Error) -> str:
     """What PostgreSQL has against a result, in one of the errors `UNSTORABLE`."""
     reason = error.diag.message_primary or str(error).strip()
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    # A broken rule's detail is the whole row.
+    told = isinstance(error, psycopg.DataError) and error.diag.message_detail
+    detail = f" ({error.diag.message_detail})" if told else ""
     return f"the result cannot be stored: {reason}{detail}"
 
 
@@ -125,24 +131,20 @@ def _json(details: dict[str, Any]) -> str:
     try:
         encoded = orjson.dumps(details)
     except (TypeError, ValueError):
-        encoded = orjson.dumps({key: _plain(value) for key, value in details.items()})
-    if b"\\u0000" in encoded:
-        encoded = orjson.dumps({key: _without_nul(value) for key, value in details.items()})
+        encoded = b""
+    if not encoded or b"\\u0000" in encoded:
+        encoded = orjson.dumps(_storable(details))
     return encoded.decode()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return value if value is None or isinstance(value, bool) else str(value)
-
-
-def _without_nul(value: Any) -> Any:
+def _storable(value: Any) -> Any:
     match value:
         case str():
-            return value.replace("\x00", "\ufffd")
+            return storable_text(value)
         case dict():
-            return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+            return {_storable(key): _storable(item) for key, item in value.items()}
         case list():
-            return [_without_nul(item) for item in value]
-    return value
+            return [_storable(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+    return storable_text(str(value))

@@ -32,28 +32,21 @@ def payload_of(attempt: Attempt) -> Any:
     return attempt.handler.parse(stored)
 
 
-def run_sync(attempt: Attempt) -> tuple[Outcome, Context | None]:
+def run_sync(attempt: Attempt) -> Outcome:
     """Run a plain function. Never raises: whatever the handler raises is an outcome."""
-    handler = attempt.handler
-    context: Context | None = None
     try:
-        payload = payload_of(attempt)
-        if handler.wants_context:
-            context = context_of(attempt)
-            result = handler.function(payload, context)
-        else:
-            result = handler.function(payload)
+        result = _called(attempt)
     except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
-        return outcome_of(error), context
-    return (NO_RESULT if result is None else Succeeded(result)), context
+        return outcome_of(error)
+    return NO_RESULT if result is None else Succeeded(result)
 
 
-async def run_async(attempt: Attempt, context: Context) -> Outcome:
+async def run_async(attempt: Attempt) -> Outcome:
     """Run a coroutine function until its deadline. Never raises: its own cancellation is an outcome too."""
     limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))
     try:
         async with limit:
-            result = await _awaited(attempt, context)
+            result = await _called(attempt)
     except asyncio.CancelledError as error:
         if attempt.cancel_requested:
             return Cancelled("the task was cancelled while it ran")
@@ -67,10 +60,10 @@ async def run_async(attempt: Attempt, context: Context) -> Outcome:
     return NO_RESULT if result is None else Succeeded(result)
 
 
-async def _awaited(attempt: Attempt, context: Context) -> Any:
+def _called(attempt: Attempt) -> Any:
     handler = attempt.handler
     payload = payload_of(attempt)
-    return await (handler.function(payload, context) if handler.wants_context else handler.function(payload))
+    return handler.function(payload, context_of(attempt)) if handler.wants_context else handler.function(payload)
 
 
 def outcome_of(error: BaseException) -> Outcome:

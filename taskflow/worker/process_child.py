@@ -1,8 +1,8 @@
 """A process that runs handlers with isolation="process", one after the other, for its parent at the end of a pipe.
 
-It takes (task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message) and
-("ended", outcome, logs); of a transaction in which its handler completes the task, ("commit_begins",) and then
-("committed", result, released) or ("rolled_back",). It ends when the pipe does.
+It takes (task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message), ("log", entry)
+and ("ended", outcome, how many log entries were dropped); of a transaction in which its handler completes the task,
+("commit_begins",) and then ("committed", result, released) or ("rolled_back",). It ends when the pipe does.
 
 Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
 """
@@ -21,6 +21,7 @@ import orjson
 
 from taskflow import settings as settings_module
 from taskflow.errors import TaskflowError
+from taskflow.tasks.logs import Logs
 from taskflow.tasks.outcome import Failed, Outcome, Succeeded
 from taskflow.tasks.registry import registry
 from taskflow.worker.attempt import Attempt
@@ -36,6 +37,11 @@ class PipedAttempt(Attempt):
 
     def report_progress(self, percent: int, message: str | None) -> None:
         self.pipe.send(("progress", percent, message))
+
+    def log(self, entry: bytes) -> None:
+        self.logs = self.logs or Logs()
+        if self.logs.add(entry):
+            self.pipe.send(("log", entry))
 
     def commit_begins(self) -> None:
         super().commit_begins()
@@ -64,8 +70,8 @@ def serve(pipe: Connection, connections: HandlerConnections) -> None:
             work = pipe.recv()
         except EOFError:
             return
-        outcome, logs = _run(pipe, connections, *work)
-        pipe.send(("ended", _portable(outcome), logs))
+        outcome, dropped = _run(pipe, connections, *work)
+        pipe.send(("ended", _portable(outcome), dropped))
 
 
 def _portable(outcome: Outcome) -> Outcome:
@@ -86,16 +92,16 @@ def _run(
     timeout_seconds: float,
     worker_id: int,
     waited_seconds: float,
-) -> tuple[Outcome, list[dict[str, Any]] | None]:
+) -> tuple[Outcome, int]:
     handler = registry.get(task.type)
     if handler is None:
-        return Failed(f"the process for handlers does not know the type {task.type!r}; is its module imported?"), None
+        return Failed(f"the process for handlers does not know the type {task.type!r}; is its module imported?"), 0
     claimed = time.monotonic() - waited_seconds
     attempt = PipedAttempt(task, handler, worker_id, claimed, timeout_seconds, connections)
     attempt.pipe = pipe
     attempt.start()
-    outcome, context = run_sync(attempt)
-    return outcome, context.logs if context is not None else None
+    outcome = run_sync(attempt)
+    return outcome, attempt.logs.dropped if attempt.logs is not None else 0
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from taskflow.processes import spawn
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
 from taskflow.worker.attempt import Attempt
-from taskflow.worker.ending import Ending
+from taskflow.worker.ending import ending
 from taskflow.worker.executor import describe
 from taskflow.worker.slots import Slots, take_all
 
@@ -118,7 +118,7 @@ class ProcessSlots:
             if child is not None:
                 self._discard(child)
             final = isinstance(error, RecursionError)  # nested too deeply to be sent, today and tomorrow
-            self._end(attempt, Failed(f"the handler's process could not be used: {describe(error)}", final=final), None)
+            self._end(attempt, Failed(f"the handler's process could not be used: {describe(error)}", final=final))
             return None
 
     def _live(self, child: Child | None) -> Child:
@@ -134,14 +134,13 @@ class ProcessSlots:
         """Have the child run the attempt; returns it, or None if it is no more."""
         child.runs(attempt)
         attempt.stop = partial(child.interrupt, attempt)
-        logs: list[dict[str, Any]] | None = None
         outcome: Outcome | None = None
         try:
             remaining = attempt.deadline - time.monotonic()
             child.pipe.send((attempt.task, remaining, attempt.worker_id, attempt.waited_seconds))
             if attempt.cancel_requested:  # before there was anything to stop
                 child.kill()
-            outcome, logs = self._ended(child.pipe, attempt)
+            outcome = self._ended(child.pipe, attempt)
         except (EOFError, OSError):
             pass
         child.runs(None)
@@ -150,7 +149,7 @@ class ProcessSlots:
             survivor = None
             outcome = self._without_answer(attempt, self._discard(child, attempt))
         attempt.stop = None
-        self._end(attempt, outcome, logs)
+        self._end(attempt, outcome)
         return survivor
 
     def _discard(self, child: Child, attempt: Attempt | None = None) -> str:
@@ -163,22 +162,24 @@ class ProcessSlots:
                     _told(attempt, child.pipe.recv())
         return child.reap()
 
-    def _end(self, attempt: Attempt, outcome: Outcome, logs: list[dict[str, Any]] | None) -> None:
+    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         self._slots.observe(attempt)
         if not self._closed and self._slots.in_flight.settle(attempt):
-            self._slots.endings.put(Ending(attempt, outcome, logs, time.monotonic()))
+            self._slots.endings.put(ending(attempt, outcome))
 
-    def _ended(self, pipe: Connection, attempt: Attempt) -> tuple[Outcome | None, list[dict[str, Any]] | None]:
-        """Listen to the child until it has ended the attempt, or the time is up: (None, None) then."""
+    def _ended(self, pipe: Connection, attempt: Attempt) -> Outcome | None:
+        """Listen to the child until it has ended the attempt, or the time is up: None then."""
         while (remaining := attempt.deadline - time.monotonic()) > 0:
             if not pipe.poll(min(remaining, LONGEST_POLL_SECONDS)):
                 continue
             match pipe.recv():
-                case ("ended", outcome, logs):
-                    return outcome, logs
+                case ("ended", outcome, dropped):
+                    if attempt.logs is not None:
+                        attempt.logs.dropped = dropped
+                    return outcome  # type: ignore[no-any-return]
                 case message:
                     _told(attempt, message)
-        return None, None
+        return None
 
     def _without_answer(self, attempt: Attempt, how: str) -> Outcome:
         if attempt.cancel_requested:
@@ -193,6 +194,8 @@ def _told(attempt: Attempt, message: tuple[Any, ...]) -> None:
     match message:
         case ("progress", percent, text):
             attempt.report_progress(percent, text)
+        case ("log", entry):
+            attempt.log(entry)
         case ("commit_begins",):
             attempt.commit_begins()
         case ("committed", stored, released):

@@ -59,13 +59,13 @@ class ThreadSlots:
         while (attempt := get()) is not None:
             slots.take()
             if slots.start(attempt):
-                outcome, context = run_sync(attempt)
+                outcome = run_sync(attempt)
                 slots.observe(attempt)
                 if not settle(attempt):
                     if attempt.stop is not None:  # abandoned: another thread has the slot
                         return
                 else:
-                    put(ending(attempt, outcome, context))
+                    put(ending(attempt, outcome))
             del attempt  # or it lives on, with its payload, until the next one comes
             slots.give()
 

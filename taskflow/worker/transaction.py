@@ -26,7 +26,7 @@ from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, connect, connect_async, limit_transaction, limit_transaction_async
 from taskflow.store.tasks import Completed, Completion
 from taskflow.tasks.outcome import Succeeded
-from taskflow.worker.ending import UNSTORABLE, Ending, encode, why_unstorable
+from taskflow.worker.ending import UNSTORABLE, encode, ending, why_unstorable
 from taskflow.worker.own_completion import OwnCompletion, Stage
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class _Block:
         if (mistake := BROKEN.get(status)) is not None:
             raise TaskflowError(mistake)
         self._mind_cancellation()
-        item = Ending(self._attempt, Succeeded(self._own.result), self._context.logs, time.monotonic())
-        row = encode(item)
+        row = encode(ending(self._attempt, Succeeded(self._own.result)))
         *_, word, result, details = row
         if word != "succeeded":
             raise DeadLetter(orjson.loads(details or "{}").get("error", "the result cannot be stored"))

@@ -21,7 +21,7 @@ from taskflow.worker.claimer import Claimer
 from taskflow.worker.completer import Completer
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.dispatcher import Dispatcher
-from taskflow.worker.ending import Ending, Endings
+from taskflow.worker.ending import Endings, ending
 from taskflow.worker.giving_back import release
 from taskflow.worker.heartbeat import Heartbeat
 from taskflow.worker.identity import Identity, type_rows
@@ -152,7 +152,7 @@ class Worker:
         """What has not finished in time is given back: recorded as lost, charged to nobody."""
         for attempt in self._in_flight.all():
             if self._in_flight.settle(attempt):
-                self._endings.put(Ending(attempt, None, None, time.monotonic()))
+                self._endings.put(ending(attempt, None))
                 attempt.cancel()
 
 

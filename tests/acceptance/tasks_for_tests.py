@@ -124,6 +124,18 @@ def echo_apart(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
+@task("logs_apart", isolation="process", max_attempts=1)
+def logs_apart(payload: dict[str, Any], context: Context) -> None:
+    """Log that it has begun, and more often than is kept if `more` says so; then wait for ever, or end the process."""
+    context.log("begun", where="apart")
+    for number in range(payload.get("more", 0)):
+        context.log("line", number=number)
+    if payload["then"] == "wait":
+        signal.pause()
+    elif payload["then"] == "die":
+        os._exit(9)
+
+
 @task("spin")
 def spin(payload: dict[str, Any]) -> None:
     """Use the processor for `seconds` (0.1 by default) in a thread."""

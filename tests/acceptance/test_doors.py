@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from taskflow import Client, InvalidTask, NewTask, TaskflowError
+from taskflow import Client, InvalidTask, NewTask, TaskNotFound
 
 LARGE = 20_000_000
 A_PRODUCER = "a_producer_of_the_doors"
@@ -356,6 +356,7 @@ WRONG_CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (("",), {}),
     (("x" * 201,), {}),
     (("a\x00",), {}),
+    (("caf\udce9",), {}),
     ((5,), {}),
     (("a", "text"), {}),
     (("a", [1]), {}),
@@ -387,12 +388,16 @@ WRONG_CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (("a",), {"max_attempts": 1.5}),
     (("a",), {"unique_key": ""}),
     (("a",), {"unique_key": "k\x00"}),
+    (("a",), {"unique_key": "\ud800"}),
+    (("a",), {"concurrency_key": "\udc80"}),
+    (("a",), {"metadata": {"a": "\ud800"}}),
     (("a",), {"unique_key": "k" * LARGE}),
     (("a",), {"concurrency_key": 5}),
     (("a",), {"tags": "abc"}),
     (("a",), {"tags": ["t"] * 100_000}),
     (("a",), {"tags": ["t" * LARGE]}),
     (("a",), {"tags": ["\x00"]}),
+    (("a",), {"tags": ["\ud800"]}),
     (("a",), {"tags": [None]}),
     (("a",), {"on_conflict": "explode"}),
     (("a",), {"state": "completed"}),
@@ -425,8 +430,12 @@ def test_python_refuses_what_is_wrong_with_one_kind_of_error_and_stores_nothing(
 @pytest.mark.parametrize("task_id", [0, -1, 2**63 - 1, 2**63, -(2**70), "5", None, 1.5, True])
 def test_python_asked_for_a_task_that_cannot_be_says_so(client, task_id) -> None:
     for ask in (client.get, client.cancel, client.retry, client.executions):
-        with contextlib.suppress(TaskflowError):
-            assert ask(task_id) == []
+        if isinstance(task_id, int | str) and not isinstance(task_id, bool):
+            with contextlib.suppress(TaskNotFound):
+                assert ask(task_id) == []
+        else:
+            with pytest.raises(InvalidTask, match="whole number"):
+                ask(task_id)
 
 
 # The doors of notifications

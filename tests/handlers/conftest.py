@@ -14,6 +14,7 @@ import taskflow.handlers
 from taskflow.handlers import _http, _smtp
 from taskflow.settings import process_settings
 from taskflow.tasks.context import Context
+from taskflow.tasks.logs import Logs
 from taskflow.tasks.registry import registry
 from taskflow.tasks.task import ClaimedTask
 from tests.handlers.certificates import Authority
@@ -29,6 +30,10 @@ class RecordingAttempt:
     def __init__(self, cancelled_from: int | None = None) -> None:
         self.progress: list[tuple[int, str | None]] = []
         self.cancelled_from = cancelled_from
+        self.logs = Logs()
+
+    def log(self, entry: bytes) -> None:
+        self.logs.add(entry)
 
     def report_progress(self, percent: int, message: str | None) -> None:
         self.progress.append((percent, message))

@@ -29,7 +29,7 @@ def test_progress_rises_to_the_end_and_every_step_is_logged(context_of, attempt)
     context = context_of(attempt, "demo")
     registry.get("demo").function(PAYLOAD, context)
     assert attempt.progress == [(25, "measured"), (50, "fingerprinted"), (75, "compressed"), (100, "verified")]
-    assert [entry["level"] for entry in context.logs] == ["info"] * 3
+    assert [entry["level"] for entry in attempt.logs.stored()] == ["info"] * 3
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from taskflow import Cancel, Context
-from taskflow.tasks.context import MAX_LOG_BYTES, MAX_LOG_ENTRIES
+from taskflow.tasks.logs import MAX_BYTES, MAX_ENTRIES, Logs
 from taskflow.tasks.task import ClaimedTask
 
 TASK = ClaimedTask(
@@ -31,6 +31,8 @@ class Recorder:
         self.progress = []
         self.cancelled = False
         self.opened = object()
+        self.logs = Logs()
+        self.log = self.logs.add
 
     def report_progress(self, percent, message):
         self.progress.append((percent, message))
@@ -94,28 +96,27 @@ def test_connections_are_those_of_the_attempt(context, attempt):
     assert context.connection_async().enter_result is attempt.opened
 
 
-def test_logs_are_none_until_something_is_logged(context):
-    assert context.logs is None
+def test_an_entry_has_a_level_a_time_and_its_fields(context, attempt):
     context.log("sent", to="a@example.com")
-    (entry,) = context.logs
+    (entry,) = attempt.logs.stored()
     assert entry["message"] == "sent"
     assert entry["level"] == "info"
     assert entry["to"] == "a@example.com"
     assert datetime.fromisoformat(entry["at"]).tzinfo is not None
 
 
-def test_anything_can_be_logged_and_stored(context):
+def test_anything_can_be_logged_and_stored(context, attempt):
     context.log("odd", "warning", when=datetime.now(UTC), what=object(), number=float("nan"), key={1: 2}, nul="a\x00b")
     context.log("surrogate \ud800", "error")
-    text = json.dumps(context.logs)
-    assert "\\u0000" not in text
-    assert context.logs[0]["key"] == {"1": 2}
-    assert context.logs[1]["level"] == "error"
+    logs = attempt.logs.stored()
+    assert "\\u0000" not in json.dumps(logs)
+    assert logs[0]["key"] == {"1": 2}
+    assert logs[1]["level"] == "error"
 
 
-def test_fields_cannot_hide_the_level_or_the_time(context):
+def test_fields_cannot_hide_the_level_or_the_time(context, attempt):
     context.log("m", at="never")
-    assert context.logs[0]["at"] != "never"
+    assert attempt.logs.stored()[0]["at"] != "never"
 
 
 def test_an_unknown_level_is_refused(context):
@@ -123,16 +124,17 @@ def test_an_unknown_level_is_refused(context):
         context.log("x", "loud")
 
 
-def test_logs_end_at_a_thousand_entries_and_say_so(context):
-    for number in range(MAX_LOG_ENTRIES + 5):
+def test_logs_end_at_a_thousand_entries_and_say_so(context, attempt):
+    for number in range(MAX_ENTRIES + 5):
         context.log("line", number=number)
-    assert len(context.logs) == MAX_LOG_ENTRIES + 1
-    assert context.logs[-1]["message"].startswith("5 more entries were dropped")
+    logs = attempt.logs.stored()
+    assert len(logs) == MAX_ENTRIES + 1
+    assert logs[-1]["message"].startswith("5 more entries were dropped")
 
 
-def test_logs_end_at_256_kib(context):
+def test_logs_end_at_256_kib(context, attempt):
     for _ in range(20):
         context.log("x" * 20_000)
-    stored, note = context.logs[:-1], context.logs[-1]
-    assert len(json.dumps(stored)) <= MAX_LOG_BYTES
+    *stored, note = attempt.logs.stored()
+    assert len(json.dumps(stored)) <= MAX_BYTES
     assert "dropped" in note["message"]

@@ -19,6 +19,18 @@ def test_snooze_carries_its_time_in_seconds(given, seconds):
     assert Snooze(given).seconds == seconds
 
 
+def test_a_time_that_has_passed_is_now():
+    assert (Retry(after=-3).after_seconds, Snooze(timedelta(days=-1)).seconds) == (0, 0)
+
+
+@pytest.mark.parametrize("given", ["x", float("nan"), float("inf"), 1e12, timedelta(days=400 * 366), True, [1]])
+def test_a_delay_that_cannot_be_stored_is_refused_by_name(given):
+    with pytest.raises(ValueError, match="after must be a number of seconds"):
+        Retry(after=given)
+    with pytest.raises(ValueError, match="seconds must be a number of seconds"):
+        Snooze(given)
+
+
 @pytest.mark.parametrize(
     "signal", [Cancel("no longer wanted"), DeadLetter("no longer wanted"), Retry("no longer wanted")]
 )
