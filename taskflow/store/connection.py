@@ -103,7 +103,11 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
         case "TF503":
             return errors.QueueFull(f"{message}{hint}")
         case "42501":
-            return errors.NotAllowed(f"{message}. Grant the rights with the statements that `taskflow grants` prints.")
+            return errors.NotAllowed(
+                f"{message}. Grant the login one more of the roles of taskflow: taskflow_producer creates tasks, and "
+                "sees its own by task_status(); Client.get, wait and executions need taskflow_reader, the command line "
+                "taskflow_operator. `taskflow grants` prints the statements that make the roles."
+            )
         case "28P01" | "28000" | "3D000":
             return errors.NotAllowed(f"{message}. Check the user, password and database name of DATABASE_URL.")
         case "42P01" | "3F000" | "42883":

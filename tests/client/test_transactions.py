@@ -207,13 +207,15 @@ def test_a_connection_of_the_wrong_kind_is_refused_with_advice(client, dsn, conn
     for odd in (dsn, connection.cursor()):
         with pytest.raises(TypeError, match="psycopg connection, a SQLAlchemy"):
             client.enqueue("mail", connection=odd)
+    with pytest.raises(TypeError, match=r"not builtins.str; for a URL there is Client\(url\)"):
+        client.enqueue("mail", connection="postgresql://me:xyzzy@localhost/db")
 
 
 def test_a_missing_right_is_an_error_of_taskflow(client, dsn, connection):
     connection.execute("CREATE ROLE nobody_special")
     try:
         connection.execute("SET ROLE nobody_special")
-        with pytest.raises(NotAllowed, match="taskflow grants"):
+        with pytest.raises(NotAllowed, match=r"taskflow_producer creates tasks.*taskflow grants"):
             client.enqueue("mail", connection=connection)
     finally:
         connection.execute("RESET ROLE")
