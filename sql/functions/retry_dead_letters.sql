@@ -15,7 +15,7 @@ DECLARE
     v_delay double precision;
 BEGIN
     FOR v_id IN SELECT d.id FROM taskflow.tasks_dead d WHERE d.id = ANY (p_ids) ORDER BY d.id LOOP
-        v_delay := p_first_seconds + v_retried * p_step_seconds;
+        v_delay := least(p_first_seconds + v_retried * p_step_seconds, 3155760000);  -- a hundred years
         BEGIN
             IF taskflow.retry_task(v_id, p_options || CASE WHEN v_delay > 0
                 THEN jsonb_build_object('run_at', now() + make_interval(secs => v_delay)) ELSE '{}' END) IS NOT NULL THEN

@@ -250,6 +250,20 @@ class TestRetry:
         gaps = [(later[0] - earlier[0]).total_seconds() for earlier, later in pairwise(rows)]
         assert gaps == pytest.approx([0.5] * 3, abs=0.05)
 
+    def test_however_slow_the_pace_the_times_can_be_stored(
+        self, client: FlaskClient, connection: Connection, engine: Engine
+    ) -> None:
+        for _ in range(3):
+            die(connection, engine)
+
+        answer = client.post("/api/v1/dlq/retry", json={"retry_all": True, "per_second": 1e-300})
+
+        assert answer.json["retried_count"] == 3
+        rows = connection.execute(
+            "SELECT run_at > now() + interval '99 years' FROM taskflow.tasks ORDER BY id"
+        ).fetchall()
+        assert rows == [(False,), (True,), (True,)]
+
     def test_one_whose_unique_key_is_taken_is_passed_over(
         self, client: FlaskClient, connection: Connection, engine: Engine
     ) -> None:
@@ -273,6 +287,8 @@ class TestRetry:
             {"ids": ["1"] * 10_001},
             {"filter": "colour:red"},
             {"filter": ""},
+            {"filter": " "},
+            {"filter": "\t\n", "dry_run": True},
             {"retry_all": True, "per_second": 0},
             {"retry_all": True, "payload": []},
             {"everything": True},
@@ -298,7 +314,7 @@ class TestRetry:
 class TestClear:
     def test_a_filter_or_all_is_needed(self, client: FlaskClient, connection: Connection, engine: Engine) -> None:
         die(connection, engine)
-        for query in ("", "?all=false", "?all=true&type=echo", "?q="):
+        for query in ("", "?all=false", "?all=true&type=echo", "?q=", "?q=%20", "?q=%09%0A", "?q=%C2%A0"):
             assert client.delete(f"/api/v1/dlq{query}").status_code == 422, query
         assert client.get("/api/v1/dlq").json["size"] == 1
 

@@ -132,6 +132,29 @@ def test_a_retry_may_begin_later(client: FlaskClient, connection: psycopg.Connec
     assert [at for (at,) in due] == [first, first + timedelta(seconds=1)]
 
 
+def test_however_slow_the_pace_the_times_can_be_stored(
+    client: FlaskClient, connection: psycopg.Connection[Any], fill: Fill
+) -> None:
+    for _ in range(3):
+        fill("failed")
+    more = {"scheduled_at": "2190-01-01T00:00:00Z", "per_second": 1e-300}
+    assert batch(client, "retry", filter="state:failed", **more)["affected"] == 3
+    due = connection.execute("SELECT run_at FROM taskflow.tasks_live ORDER BY id").fetchall()
+    assert [at.year for (at,) in due] == [2190, 2200, 2200]
+
+
+@pytest.mark.parametrize("action", ["cancel", "delete"])
+def test_a_pace_that_has_no_place_in_a_request_ends_it_after_the_first_portion(
+    client: FlaskClient, fill: Fill, action: str
+) -> None:
+    for _ in range(3):
+        fill("pending" if action == "cancel" else "failed")
+    began = time.monotonic()
+    answer = batch(client, action, filter="type:echo", per_second=1e-300)
+    assert (answer["matched"], answer["affected"]) == (3, 1)
+    assert time.monotonic() - began < 10
+
+
 def test_cancelling_at_a_pace_takes_its_time(client: FlaskClient, fill: Fill) -> None:
     for _ in range(4):
         fill()

@@ -149,7 +149,10 @@ def _snapshot(connection: Connection) -> tuple[int, int]:
 def _event(row: Observed) -> dict[str, Any]:
     name = row.event or "task.submitted"
     possible = STATES.get(name, ())
-    state = row.state if row.state in possible or not possible else possible[0]  # it may have gone on since
+    state = row.state
+    if possible and state not in possible:  # it has gone on since
+        ahead = name == "task.submitted" and row.attempt == 0 and row.run_at > row.at
+        state = "scheduled" if ahead else possible[0]
     data: dict[str, Any] = {
         "task_id": str(row.id),
         "type": row.type,

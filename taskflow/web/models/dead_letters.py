@@ -56,6 +56,8 @@ class RetryDeadLetters(Body):
 
     @model_validator(mode="after")
     def _one_choice(self) -> RetryDeadLetters:
+        if self.filter is not None and not self.filter.strip():
+            raise PydanticCustomError("blank", "filter must not be blank: retry_all: true is for all of them")
         chosen = [self.task_id, self.ids, self.filter, self.group, self.retry_all or None]
         if sum(choice is not None for choice in chosen) != 1:
             raise PydanticCustomError(

@@ -20,6 +20,7 @@ from taskflow.web.models.task_lists import TaskListQuery
 from taskflow.web.queues.purging import LONGEST_SECONDS
 from taskflow.web.services import services
 from taskflow.web.tasks import filtering
+from taskflow.web.tasks.batches import LONGEST_DELAY_SECONDS
 
 DEAD = Filter((StateIs(frozenset({"dead_letter"})),))
 BATCH = 1000
@@ -97,8 +98,9 @@ def of_ids(ids: list[str]) -> Selection:
 
 
 def is_chosen(query: DeadLetterFilter) -> bool:
-    """Whether the parameters ask for anything less than all."""
-    return bool(query.model_dump(include=set(DeadLetterFilter.model_fields), exclude_defaults=True))
+    """Whether the parameters ask for anything less than all: a blank filter does not."""
+    given = query.model_copy(update={"q": query.q.strip()})
+    return bool(given.model_dump(include=set(DeadLetterFilter.model_fields), exclude_defaults=True))
 
 
 def count(selection: Selection) -> int:
@@ -124,13 +126,14 @@ def retry_one(number: int, options: dict[str, Any], *, action: str) -> None:
 
 def retry(selection: Selection, *, payload: dict[str, Any] | None, per_second: float | None, target: str) -> int:
     """Make them pending again; returns how many. Passed over is one whose unique key a live task has."""
-    step = 0.0 if per_second is None else 1 / per_second
+    step = 0.0 if per_second is None else min(1 / per_second, LONGEST_DELAY_SECONDS)
     options = {} if payload is None else {"payload": payload}
     done = 0
 
     def batch(connection: Connection, ids: list[int]) -> int:
         nonlocal done
-        parameters = {"ids": ids, "options": options, "first": done * step, "step": step}
+        first = min(done * step, LONGEST_DELAY_SECONDS)
+        parameters = {"ids": ids, "options": options, "first": first, "step": step}
         retried: int = connection.execute(RETRY, parameters).scalar_one()
         done += retried
         return retried

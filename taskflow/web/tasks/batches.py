@@ -25,13 +25,15 @@ CHUNK = 500
 COUNTED_CHUNK = 5_000
 # A router gives a request up after 30 s: what is not done by then is left to the next request.
 LONGEST_SECONDS = 20.0
+LONGEST_DELAY_SECONDS = 100 * 365.25 * 86_400
 LIVING = Filter((StateIs(frozenset({*LIVE, "scheduled"})),))
 ENDED = Filter((StateIs(frozenset({*FINISHED, "dead_letter"})),))
 REACHED = {"cancel": LIVING, "retry": ENDED, "delete": ENDED}
-# The times by the clock of the database, which also decides when they are due.
+# The times by the clock of the database, which also decides when they are due; none later than a task may have.
 APPLY = text("""
 SELECT taskflow.apply_to_tasks(:action, :ids, :options, (
-    SELECT array_agg(coalesce(:begins_at, now()) + make_interval(secs => d.seconds) ORDER BY d.place)
+    SELECT array_agg(least(coalesce(:begins_at, now()) + make_interval(secs => d.seconds), '2200-01-01Z')
+                     ORDER BY d.place)
     FROM unnest(:delays) WITH ORDINALITY AS d (seconds, place)))
 """).bindparams(
     bindparam("action", type_=Text),
@@ -76,9 +78,10 @@ def carry_out(batch: Batch) -> tuple[int, int]:
     matched = affected = 0
     paced = batch.per_second is not None and batch.action != "retry"
     for ids in _ids(batch.wanted, _chunk(batch) if paced else CHUNK):
-        if paced and matched and batch.per_second is not None:
-            services().closing.wait(max(0.0, began + matched / batch.per_second - time.monotonic()))
-        if time.monotonic() - began > LONGEST_SECONDS or services().closing.is_set():
+        due = began + matched / batch.per_second if paced and batch.per_second else began
+        if due - began <= LONGEST_SECONDS:
+            services().closing.wait(max(0.0, due - time.monotonic()))
+        if max(due, time.monotonic()) - began > LONGEST_SECONDS or services().closing.is_set():
             return matched + len(ids) + _count_after(batch.wanted, ids[-1]), affected
         affected += _apply(batch, ids, matched)
         matched += len(ids)
@@ -89,7 +92,7 @@ def _apply(batch: Batch, ids: list[int], before: int) -> int:
     delays: list[float] = []
     if batch.action == "retry" and (batch.per_second or batch.begins_at):
         pace = batch.per_second or float("inf")
-        delays = [(before + place) / pace for place in range(len(ids))]
+        delays = [min((before + place) / pace, LONGEST_DELAY_SECONDS) for place in range(len(ids))]
     parameters = {
         "action": batch.action,
         "ids": ids,

@@ -230,6 +230,21 @@ def test_a_task_that_has_ended_before_it_was_found_is_told_of(
     assert [event["data"]["state"] for event in body["events"]] == ["pending", "cancelled"]
 
 
+def test_a_scheduled_task_that_has_ended_before_it_was_found_was_scheduled(
+    watched: Any, connection: psycopg.Connection[Any]
+) -> None:
+    row = connection.execute(
+        "INSERT INTO taskflow.tasks (type, run_at) VALUES ('x', '2100-01-01Z') RETURNING id"
+    ).fetchone()
+    connection.execute("SELECT taskflow.cancel(%s)", row)
+
+    (body,) = watched()
+
+    submitted, cancelled = (event["data"] for event in body["events"])
+    assert (submitted["state"], submitted["scheduled_at"]) == ("scheduled", "2100-01-01T00:00:00Z")
+    assert cancelled["state"] == "cancelled"
+
+
 def test_a_waiting_task_that_is_removed_was_cancelled(watched: Any, connection: psycopg.Connection[Any]) -> None:
     (task_id,) = insert(connection)
     watched()
