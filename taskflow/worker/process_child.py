@@ -13,6 +13,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 from typing import Any
@@ -30,30 +31,51 @@ from taskflow.worker.executor import run_sync
 
 
 class PipedAttempt(Attempt):
-    """An attempt whose progress goes through the pipe. A cancelled one is killed, so nobody need ask."""
+    """An attempt that is told of through the pipe. A cancelled one is killed, so nobody need ask.
 
-    __slots__ = ("pipe",)
-    pipe: Connection
+    A handler may report and log in threads of its own: they send one after the other, and nothing once it has ended,
+    when the pipe belongs to the next attempt.
+    """
+
+    __slots__ = ("_ended", "_lock", "_pipe")
+
+    def __init__(self, pipe: Connection, *attempt: Any) -> None:
+        super().__init__(*attempt)
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._ended = False
 
     def report_progress(self, percent: int, message: str | None) -> None:
-        self.pipe.send(("progress", percent, message))
+        self._tell("progress", percent, message)
 
     def log(self, entry: bytes) -> None:
-        self.logs = self.logs or Logs()
-        if self.logs.add(entry):
-            self.pipe.send(("log", entry))
+        with self._lock:
+            self.logs = self.logs or Logs()
+            if self.logs.add(entry) and not self._ended:
+                self._pipe.send(("log", entry))
 
     def commit_begins(self) -> None:
         super().commit_begins()
-        self.pipe.send(("commit_begins",))
+        self._tell("commit_begins")
 
     def committed(self, stored: str | None, *, released: bool) -> None:
         super().committed(stored, released=released)
-        self.pipe.send(("committed", stored, released))
+        self._tell("committed", stored, released)
 
     def rolled_back(self) -> None:
         super().rolled_back()
-        self.pipe.send(("rolled_back",))
+        self._tell("rolled_back")
+
+    def end(self, outcome: Outcome) -> None:
+        """The handler has ended: nothing is told of it after this."""
+        with self._lock:
+            self._ended = True
+            self._pipe.send(("ended", outcome, self.logs.dropped if self.logs is not None else 0))
+
+    def _tell(self, *message: Any) -> None:
+        with self._lock:
+            if not self._ended:
+                self._pipe.send(message)
 
 
 def load_handlers(imports: tuple[str, ...]) -> None:
@@ -70,8 +92,7 @@ def serve(pipe: Connection, connections: HandlerConnections) -> None:
             work = pipe.recv()
         except EOFError:
             return
-        outcome, dropped = _run(pipe, connections, *work)
-        pipe.send(("ended", _portable(outcome), dropped))
+        _run(pipe, connections, *work)
 
 
 def _portable(outcome: Outcome) -> Outcome:
@@ -92,16 +113,16 @@ def _run(
     timeout_seconds: float,
     worker_id: int,
     waited_seconds: float,
-) -> tuple[Outcome, int]:
+) -> None:
     handler = registry.get(task.type)
-    if handler is None:
-        return Failed(f"the process for handlers does not know the type {task.type!r}; is its module imported?"), 0
     claimed = time.monotonic() - waited_seconds
-    attempt = PipedAttempt(task, handler, worker_id, claimed, timeout_seconds, connections)
-    attempt.pipe = pipe
+    attempt = PipedAttempt(pipe, task, handler, worker_id, claimed, timeout_seconds, connections)
     attempt.start()
-    outcome = run_sync(attempt)
-    return outcome, attempt.logs.dropped if attempt.logs is not None else 0
+    if handler is None:
+        reason = f"the process for handlers does not know the type {task.type!r}; is its module imported?"
+        attempt.end(Failed(reason))
+    else:
+        attempt.end(_portable(run_sync(attempt)))
 
 
 def main() -> None:

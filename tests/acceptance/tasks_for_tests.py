@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import signal
+import threading
 import time
 from typing import Any
 
@@ -134,6 +135,23 @@ def logs_apart(payload: dict[str, Any], context: Context) -> None:
         signal.pause()
     elif payload["then"] == "die":
         os._exit(9)
+
+
+@task("threads_apart", isolation="process", max_attempts=1)
+def threads_apart(payload: dict[str, Any], context: Context) -> None:
+    """Log and report from threads, of which one goes on after the end of the handler."""
+
+    def talk(thread: int, times: int) -> None:
+        for number in range(times):
+            context.log("x" * 200, thread=thread, number=number)
+            context.progress(number, "y" * 200)
+
+    threads = [threading.Thread(target=talk, args=(thread, 100), daemon=True) for thread in range(8)]
+    endless = threading.Thread(target=talk, args=(99, 10**9), daemon=True)
+    for thread in (*threads, endless) if payload["endless"] else threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @task("spin")

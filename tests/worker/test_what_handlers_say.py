@@ -137,20 +137,27 @@ def test_the_logs_of_an_attempt_that_timed_out_are_there(
     assert [[entry["message"] for entry in of_one] for of_one in logs(bench, task_id)] == [["begun"]]
 
 
+@pytest.fixture
+def apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The bench knows the handlers that run in processes; what a worker of it needs for that."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where the child finds them too
+    __import__(TASKS)
+    for name in ("logs_apart", "threads_apart", "echo_apart"):
+        handler = registry.get(name)
+        assert handler is not None
+        bench.registry.add(handler)
+    return {"imports": (TASKS,), "concurrency": 1}
+
+
 @pytest.mark.parametrize(
     ("then", "status", "more"),
     [("wait", "timed_out", 0), ("die", "failed", 0), ("return", "succeeded", 0), ("return", "succeeded", 1_004)],
 )
 def test_the_logs_of_a_process_are_there_however_it_ended(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, then: str, status: str, more: int
+    bench: Bench, apart: dict[str, Any], then: str, status: str, more: int
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where the child finds them too
-    __import__(TASKS)
-    handler = registry.get("logs_apart")
-    assert handler is not None
-    bench.registry.add(handler)
     task_id = bench.enqueue("logs_apart", f'{{"then": "{then}", "more": {more}}}', timeout=3 if then == "wait" else 60)
-    with bench.worker(imports=(TASKS,), concurrency=1):
+    with bench.worker(**apart):
         bench.ended(task_id)
     assert [told for _, told, _ in bench.executions(task_id)] == [status]
     ((first, *rest),) = logs(bench, task_id)
@@ -158,3 +165,19 @@ def test_the_logs_of_a_process_are_there_however_it_ended(
     assert len(rest) == min(more, 1_000)
     if more:
         assert rest[-1]["message"].startswith("5 more entries were dropped")
+
+
+def test_threads_of_a_handler_talk_at_once_and_not_into_the_next_attempt(bench: Bench, apart: dict[str, Any]) -> None:
+    first = bench.enqueue("threads_apart", '{"endless": false}')
+    second = bench.enqueue("threads_apart", '{"endless": true}')
+    with bench.worker(**apart):
+        for task_id in (first, second):
+            assert bench.ended(task_id, "error") == ("completed", None)
+        after = [bench.enqueue("echo_apart", f'{{"n": {number}}}') for number in range(20)]
+        for task_id in after:
+            assert bench.ended(task_id, "progress") == ("completed", None)
+    ((entries),) = logs(bench, first)
+    assert sorted((entry["thread"], entry["number"]) for entry in entries) == [
+        (thread, number) for thread in range(8) for number in range(100)
+    ]
+    assert all(logs(bench, task_id) == [None] or logs(bench, task_id) == [[]] for task_id in after)
