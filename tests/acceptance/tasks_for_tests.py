@@ -139,19 +139,31 @@ def logs_apart(payload: dict[str, Any], context: Context) -> None:
 
 @task("threads_apart", isolation="process", max_attempts=1)
 def threads_apart(payload: dict[str, Any], context: Context) -> None:
-    """Log and report from threads, of which one goes on after the end of the handler."""
+    """Log and report from twelve threads at once; one more begins when the handler has ended."""
+    ended, together = threading.Event(), threading.Barrier(12)
 
-    def talk(thread: int, times: int) -> None:
-        for number in range(times):
-            context.log("x" * 200, thread=thread, number=number)
-            context.progress(number, "y" * 200)
+    def talk(thread: int) -> None:
+        for number in range(100):
+            context.progress(number, "y" * 1_000)
+        together.wait()
+        context.log("x" * 10_000, thread=thread, more="z" * 8_000)
+        for number in range(100):
+            context.progress(number, "y" * 1_000)
 
-    threads = [threading.Thread(target=talk, args=(thread, 100), daemon=True) for thread in range(8)]
-    endless = threading.Thread(target=talk, args=(99, 10**9), daemon=True)
-    for thread in (*threads, endless) if payload["endless"] else threads:
+    def talk_on() -> None:
+        ended.wait()
+        while True:
+            context.progress(99, "late")
+            context.log("late")
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=talk, args=(thread,), daemon=True) for thread in range(12)]
+    for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    threading.Thread(target=talk_on, daemon=True).start()
+    threading.Timer(0.05, ended.set).start()
 
 
 @task("spin")
