@@ -79,7 +79,7 @@ def test_a_batch_reaches_its_own_queues_alone(
     assert states == [("pending",), ("completed",), ("dead_letter",)]
 
 
-@pytest.mark.parametrize("on_conflict", ["skip", "replace"])
+@pytest.mark.parametrize("on_conflict", ["skip", "replace", "error"])
 def test_a_unique_key_of_another_queue_neither_shows_nor_changes_its_task(
     limited: FlaskClient, connection: psycopg.Connection[Any], on_conflict: str
 ) -> None:
@@ -92,10 +92,45 @@ def test_a_unique_key_of_another_queue_neither_shows_nor_changes_its_task(
     again = limited.post("/api/v1/tasks", json=task, headers={"Idempotency-Key": "k"})
     many = limited.post("/api/v1/tasks/bulk", json={"tasks": [free, task]})
     assert {(answer.status_code, answer.json["code"]) for answer in (one, again, many)} == {(409, "unique_conflict")}
+    assert not any("conflicting_task_id" in answer.json for answer in (one, again, many))
     partly = limited.post("/api/v1/tasks/bulk?partial=true", json={"tasks": [free, task]}).json
     assert (partly["created"], partly["results"][1]["error"]["code"]) == (1, "unique_conflict")
+    assert "conflicting_task_id" not in partly["results"][1]["error"]
     rows = connection.execute("SELECT queue, payload FROM taskflow.tasks ORDER BY queue").fetchall()
     assert rows == [("mine", {}), ("other", {"a": 1})]
+
+
+def test_a_task_of_another_queue_that_has_taken_the_key_of_an_ended_one_is_not_told_of(
+    limited: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    ended = Fill(connection)("dead_letter", queue="mine", unique_key="u")
+    rival = Fill(connection)("pending", queue="other", unique_key="u")
+    for path, body in [
+        (f"/api/v1/tasks/{ended}/retry", None),
+        (f"/admin/tasks/{ended}/retry", None),
+        ("/api/v1/dlq/retry", {"task_id": str(ended)}),
+    ]:
+        answer = limited.post(path, json=body)
+        assert (answer.status_code, answer.json["code"]) == (409, "unique_conflict")
+        assert "conflicting_task_id" not in answer.json
+        assert answer.json["detail"] == f'task {ended} cannot run again: a live task has its unique key "u"'
+    connection.execute("UPDATE taskflow.tasks SET queue = 'mine' WHERE id = %s", [rival])
+    assert limited.post(f"/api/v1/tasks/{ended}/retry").json["conflicting_task_id"] == str(rival)
+
+
+@pytest.mark.parametrize("on_conflict", ["skip", "error"])
+def test_an_ended_task_of_another_queue_that_has_its_key_still_is_not_told_of(
+    limited: FlaskClient, connection: psycopg.Connection[Any], on_conflict: str
+) -> None:
+    connection.execute(
+        "SELECT taskflow.cancel(id) FROM taskflow.enqueue('t', queue => 'other', unique_key => 'u',"
+        " options => '{\"unique_for\": 60}')"
+    )
+    task = {"type": "t", "queue": "mine", "unique_key": "u", "on_conflict": on_conflict}
+    one = limited.post("/api/v1/tasks", json=task)
+    many = limited.post("/api/v1/tasks/bulk", json={"tasks": [task]})
+    assert {(answer.status_code, answer.json["code"]) for answer in (one, many)} == {(409, "unique_conflict")}
+    assert not any("conflicting_task_id" in answer.json for answer in (one, many))
 
 
 def test_its_own_unique_key_answers_as_for_everybody(limited: FlaskClient) -> None:
@@ -105,3 +140,7 @@ def test_its_own_unique_key_answers_as_for_everybody(limited: FlaskClient) -> No
     assert (second.status_code, second.json["id"], second.json["payload"]) == (200, first["id"], {"a": 2})
     bulk = limited.post("/api/v1/tasks/bulk", json={"tasks": [task]}).json
     assert bulk["tasks"] == [{"id": first["id"], "created": False, "state": "pending"}]
+    strict = task | {"on_conflict": "error"}
+    assert limited.post("/api/v1/tasks", json=strict).json["conflicting_task_id"] == first["id"]
+    many = limited.post("/api/v1/tasks/bulk", json={"tasks": [strict]})
+    assert many.json["conflicting_task_id"] == first["id"]

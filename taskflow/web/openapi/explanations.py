@@ -39,7 +39,7 @@ EXPLANATIONS = {
     "queue_not_empty": "The queue has tasks. Wait for them, purge it, or delete it with `?force=true`.",
     "unique_conflict": (
         "A live task has this `unique_key`, and `on_conflict` is `error`, or a retry would make a second one. "
-        "`conflicting_task_id` is that task."
+        "`conflicting_task_id` is that task, unless it lies in a queue that the key may not see."
     ),
     "request_in_progress": (
         "The first request with this `Idempotency-Key` has not been answered yet. Ask again in a moment."

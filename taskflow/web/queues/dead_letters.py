@@ -21,6 +21,7 @@ from taskflow.web.queues.purging import LONGEST_SECONDS
 from taskflow.web.services import services
 from taskflow.web.tasks import filtering
 from taskflow.web.tasks.batches import LONGEST_DELAY_SECONDS
+from taskflow.web.tasks.rivals import rival_withheld
 
 DEAD = Filter((StateIs(frozenset({"dead_letter"})),))
 BATCH = 1000
@@ -120,7 +121,9 @@ def types(selection: Selection) -> list[str]:
 
 def retry_one(number: int, options: dict[str, Any], *, action: str) -> None:
     """Make one ended task pending again. Raises `TaskNotFound`, `WrongState` or `UniqueConflict`."""
-    if not audit.change(RETRY_ONE, {"id": number, "options": options}, action=action, target=str(number)):
+    with rival_withheld():
+        found = audit.change(RETRY_ONE, {"id": number, "options": options}, action=action, target=str(number))
+    if not found:
         raise TaskNotFound(number)
 
 

@@ -21,6 +21,7 @@ from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.task_changes import PatchBody, Why
 from taskflow.web.models.tasks import RetryBody, Task
 from taskflow.web.services import services
+from taskflow.web.tasks.rivals import rival_withheld
 from taskflow.web.tasks.task_rows import ID, check_visible, read_row, task_answer
 
 MOUNTS = {"task_changes": "/api/v1/tasks", "job_changes": "/api/v1/jobs"}
@@ -60,7 +61,7 @@ def retry(task_id: str, body: RetryBody) -> Response:
     check_visible(number)
     _check_new_values(number, body.queue, body.payload)
     options = {name: _plain(value) for name, value in body.options().items()}
-    with services().database.transaction() as connection:
+    with rival_withheld(), services().database.transaction() as connection:
         if connection.execute(RETRY, {"id": number, "options": options}).scalar_one() is None:
             raise TaskNotFound(number)
         audit.record(connection, action="task.retry", target=str(number), details={"changed": sorted(options)})

@@ -20,7 +20,7 @@ from taskflow.web.http.payload_size import check_encoded_size
 from taskflow.web.http.problems import Problem, problem_of
 from taskflow.web.models.tasks import TaskBody
 from taskflow.web.services import services
-from taskflow.web.tasks.creation import taken_elsewhere
+from taskflow.web.tasks.rivals import rival_withheld, taken_elsewhere
 
 MAX_TASKS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
@@ -29,7 +29,11 @@ CHUNK_BYTES = 256 * 1024
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 # One statement holds so much: what PostgreSQL keeps in memory for it, and how long it holds its locks.
 STATEMENT_TASKS, STATEMENT_BYTES = 1_000, 4 * 1024 * 1024
-IN_OTHER_QUEUES = "SELECT 1 FROM taskflow.tasks_live WHERE id = ANY (%s) AND queue <> ALL (%s::text[]) LIMIT 1"
+# One that has ended may have its key still, by unique_for.
+IN_OTHER_QUEUES = (
+    "SELECT 1 FROM unnest(%s::bigint[]) AS f (id) CROSS JOIN LATERAL taskflow.find_task(f.id) AS t"
+    " WHERE t.queue <> ALL (%s::text[]) LIMIT 1"
+)
 ENQUEUE_MANY = "SELECT index, id, created, state FROM taskflow.enqueue_many(CAST(%s AS jsonb))"
 
 Stored = tuple[int, bool, str]
@@ -80,7 +84,7 @@ def prepare(batch: Batch) -> None:
 
 def store(batch: Batch) -> dict[int, Stored]:
     """Store all of them, or none. Raises the error of taskflow that the database's is."""
-    with services().database.transaction() as connection:
+    with rival_withheld(), services().database.transaction() as connection:
         return _insert(connection, batch, _in_order(batch))
 
 
@@ -93,7 +97,7 @@ def store_what_can(batch: Batch) -> dict[int, Stored]:
         if not part:
             continue
         try:
-            with services().database.transaction() as connection:
+            with rival_withheld(), services().database.transaction() as connection:
                 stored |= _insert(connection, batch, part)
         except (InvalidTask, WrongState) as error:
             if len(part) == 1:

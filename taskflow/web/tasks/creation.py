@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskflow.errors import UniqueConflict
 from taskflow.schema import task_list
 from taskflow.web.access.auth import principal
 from taskflow.web.database import Database
 from taskflow.web.http.encoding import encode
 from taskflow.web.models.tasks import TaskBody
+from taskflow.web.tasks.rivals import rival_withheld, taken_elsewhere
 
 COLUMNS = tuple(column.name for column in task_list.columns)
 ENQUEUE = (
@@ -29,16 +29,11 @@ def enqueue(database: Database, body: TaskBody) -> tuple[bool, dict[str, Any]]:
     """
     if body.unique_key is None or principal().queues is None:
         return _enqueue(database, body)
-    with database.unit():  # undone by the error, should it have been replaced
+    with rival_withheld(), database.unit():  # undone by the error, should it have been replaced
         created, row = _enqueue(database, body)
         if not principal().sees(row["queue"]):
             raise taken_elsewhere()
         return created, row
-
-
-def taken_elsewhere() -> UniqueConflict:
-    """The error for a unique key that a task has which whoever asks may not see."""
-    return UniqueConflict("A live task of another queue, which this key may not see, has this unique key.")
 
 
 def _enqueue(database: Database, body: TaskBody) -> tuple[bool, dict[str, Any]]:
