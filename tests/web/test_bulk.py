@@ -73,7 +73,7 @@ def test_nothing_is_stored_where_one_is_wrong(client: FlaskClient, connection: p
 def test_partial_stores_what_is_right_and_says_why_not_for_the_rest(
     client: FlaskClient, connection: psycopg.Connection[Any]
 ) -> None:
-    client.post("/api/v1/tasks", json={"type": "a", "unique_key": "taken"})
+    rival = client.post("/api/v1/tasks", json={"type": "a", "unique_key": "taken"}).json["id"]
     tasks = [
         {"type": "a"},
         {"type": ""},
@@ -91,6 +91,9 @@ def test_partial_stores_what_is_right_and_says_why_not_for_the_rest(
         None, "invalid_request", "unique_conflict", None, None, "unique_conflict",
     ]  # fmt: skip
     assert results[1]["error"]["errors"][0]["pointer"] == "/tasks/1/type"
+    assert "conflicting_task_id" not in results[1]["error"]
+    assert results[2]["error"]["conflicting_task_id"] == rival
+    assert results[5]["error"]["conflicting_task_id"] == results[4]["id"]
     assert results[3]["created"] is False
     assert (response.json["created"], response.json["failed"]) == (2, 3)
     assert len(stored(connection)) == 3

@@ -41,6 +41,7 @@ class BulkError(Answer):
     code: str
     detail: str
     errors: list[BulkFieldError]
+    conflicting_task_id: str | None = Field(None, description="of `unique_conflict`: the task that has the unique key")
 
 
 class BulkFieldError(Answer):

@@ -63,4 +63,6 @@ def _result(batch: bulk.Batch, stored: dict[int, bulk.Stored], index: int) -> di
 
 def _error(problem: Problem) -> dict[str, Any]:
     errors = [{"pointer": found.pointer, "code": found.code, "detail": found.detail} for found in problem.problems]
-    return {"code": problem.code, "detail": problem.detail, "errors": errors}
+    error = {"code": problem.code, "detail": problem.detail, "errors": errors}
+    rival = problem.more.get("conflicting_task_id")
+    return error if rival is None else error | {"conflicting_task_id": rival}
