@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from taskflow.web.access import backpressure
 from taskflow.web.access.backpressure import SELECT_DEPTHS, Backpressure
 from taskflow.web.http.problems import Problem
+from taskflow.web.tasks import bulk
 
 A_SECOND = 1.0
 SECONDS = 20
@@ -154,6 +155,50 @@ def test_several_tasks_fit_in_together_or_not_at_all(app: Flask, connection: psy
     with pytest.raises(Problem):
         found.admit("mail", 5)
     found.admit("mail", 4)
+
+
+def results(client: FlaskClient, *queues: str) -> list[str]:
+    """What a partial bulk says of a task in each of these queues."""
+    tasks = [{"type": "echo", "queue": queue} for queue in queues]
+    answer = client.post("/api/v1/tasks/bulk?partial=true", json={"tasks": tasks})
+    assert answer.status_code == 200
+    found = [result["error"]["code"] if "error" in result else "stored" for result in answer.json["results"]]
+    assert (answer.json["created"], answer.json["failed"]) == (found.count("stored"), found.count("queue_full"))
+    return found
+
+
+@pytest.mark.parametrize("setting", [{}, {"max_depth": 3}])
+def test_a_partial_bulk_stores_the_first_that_a_queue_has_room_for(
+    make_app: Callable[..., Flask], connection: psycopg.Connection[Any], setting: dict[str, int]
+) -> None:
+    client = make_app(**setting).test_client()
+    limit(connection, "mail", 1_000_000 if setting else 3)
+
+    assert results(client, *["mail", "other"] * 3, *["mail"] * 2) == ["stored"] * 6 + ["queue_full"] * 2
+    assert results(client, "mail", "mail") == ["queue_full"] * 2
+    refused = client.post("/api/v1/tasks/bulk", json={"tasks": [{"type": "a"}, {"type": "a", "queue": "mail"}]})
+    assert (refused.status_code, refused.json["code"]) == (503, "queue_full")
+    rows = connection.execute("SELECT queue, count(*) FROM taskflow.tasks GROUP BY 1 ORDER BY 1").fetchall()
+    assert rows == [("mail", 3), ("other", 3)]
+
+
+def test_a_partial_bulk_is_partial_where_the_database_finds_a_queue_full(
+    client: FlaskClient, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have filled it since the depths were read."""
+    monkeypatch.setattr(backpressure.Levels, "admit", lambda *_: True)
+    limit(connection, "mail", 3)
+    limit(connection, "full", 1)
+    fill(connection, "full", 1)
+    statements: list[int] = []
+    insert = bulk._insert
+    monkeypatch.setattr(bulk, "_insert", lambda *given: statements.append(len(given[2])) or insert(*given))
+
+    found = results(client, *["mail", "other", "full"] * 300)
+
+    assert found[0::3] == ["stored"] * 3 + ["queue_full"] * 297
+    assert (set(found[1::3]), set(found[2::3])) == ({"stored"}, {"queue_full"})
+    assert len(statements) < 50, "each task of a full queue was tried"
 
 
 def test_only_queues_that_could_be_full_are_counted_and_up_to_their_limit(

@@ -58,6 +58,16 @@ class Levels:
             level.let_in += tasks
             return True
 
+    def admit_some(self, queue: str, tasks: int) -> int:
+        """How many of so many fit in; these are counted then."""
+        if self.admit(queue, tasks):
+            return tasks
+        level = self.queues[queue]
+        with self.lock:
+            fit = max(0, min(tasks, level.limit - level.depth - level.let_in))
+            level.let_in += fit
+            return fit
+
 
 class Backpressure:
     """Knows the queues that are full: by their own `max_depth`, and by `most` for every queue (0: by theirs alone)."""
@@ -82,6 +92,14 @@ class Backpressure:
                 f"In the queue {name!r} {level.depth:,} tasks wait, and at most {level.limit:,} are allowed. Try again"
                 f" when workers have taken some, or raise {_raised(level.limit, self._most)}.",
             )
+
+    def admit_some(self, queue: str, tasks: int) -> tuple[int, Problem | None]:
+        """`admit` for as many as fit in: how many these are, and what is said of the others."""
+        try:
+            self.admit(queue, tasks)
+        except Problem as full:
+            return self._levels.get().admit_some(queue, tasks), full
+        return tasks, None
 
     def _read(self) -> Levels:
         started = time.monotonic()

@@ -32,12 +32,13 @@ blueprint = Blueprint("task_bulk", __name__)
 def create(query: BulkQuery) -> Response:
     """Create up to 10,000 tasks
 
-    All or nothing: 201. With `?partial=true` those that are right: 200, and for each of the others what is wrong.
+    All or nothing: 201. With `?partial=true` those that are right: 200, and for each of the others what is wrong. Of a
+    queue that has room for some of its tasks the first ones are stored then, and the others are `queue_full`.
     """
     batch = bulk.read()
     if not query.partial:
         bulk.refuse_wrong(batch)
-    bulk.prepare(batch)
+    bulk.prepare(batch, partial=query.partial)
     if query.partial:
         stored = bulk.store_what_can(batch)
         results = [_result(batch, stored, index) for index in sorted(stored.keys() | batch.wrong.keys())]

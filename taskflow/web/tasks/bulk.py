@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from flask import request
 from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from taskflow.errors import FieldProblem, InvalidTask, WrongState
+from taskflow.errors import FieldProblem, InvalidTask, QueueFull, WrongState
 from taskflow.web.access.auth import principal, require_queue
 from taskflow.web.http import bodies
 from taskflow.web.http.encoding import encode
@@ -42,12 +41,18 @@ Stored = tuple[int, bool, str]
 
 @dataclass(slots=True)
 class Batch:
-    """What a request asks for: `rows` are those that are right, as `taskflow.enqueue_many` takes them, by index."""
+    """What a request asks for: `rows` are those that are right, as `taskflow.enqueue_many` takes them, by index, and
+    `queues` where they go."""
 
     rows: dict[int, bytes] = field(default_factory=dict)
     wrong: dict[int, Problem] = field(default_factory=dict)
-    queues: Counter[str] = field(default_factory=Counter)
+    queues: dict[int, str] = field(default_factory=dict)
     ordered: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def refuse(self, index: int, problem: Problem) -> None:
+        """This one is not to be stored, for that reason."""
+        self.rows.pop(index, None)
+        self.wrong[index] = _at(problem, index)
 
 
 def read() -> Batch:
@@ -60,7 +65,7 @@ def read() -> Batch:
         try:
             _add(batch, checks, index, value, looked_through=looked_through)
         except Problem as problem:
-            batch.wrong[index] = _at(problem, index)
+            batch.refuse(index, problem)
     return batch
 
 
@@ -73,12 +78,19 @@ def refuse_wrong(batch: Batch) -> None:
     raise Problem(first.code, first.detail, problems=problems[: bodies.MAX_PROBLEMS], **first.more)
 
 
-def prepare(batch: Batch) -> None:
-    """Make sure that the queues exist. Raises `Problem` 503 where one is full."""
+def prepare(batch: Batch, *, partial: bool) -> None:
+    """Make sure that the queues exist. Raises `Problem` 503 where one is full; with `partial` those of its tasks are
+    refused that do not fit in, which are its last."""
     shared = services()
-    for queue, count in batch.queues.items():
-        shared.backpressure.admit(queue, count)
-    for queue in batch.queues:
+    for queue, indexes in _by_queue(batch).items():
+        if not partial:
+            shared.backpressure.admit(queue, len(indexes))
+            continue
+        fit, full = shared.backpressure.admit_some(queue, len(indexes))
+        if full is not None:
+            for index in indexes[fit:]:
+                batch.refuse(index, full)
+    for queue in _by_queue(batch):
         shared.queues.ensure(None if queue == "default" else queue)
 
 
@@ -91,19 +103,28 @@ def store(batch: Batch) -> dict[int, Stored]:
 def store_what_can(batch: Batch) -> dict[int, Stored]:
     """Store those that the database takes; it adds the others to `batch.wrong`."""
     stored: dict[int, Stored] = {}
+    full: dict[str, Problem] = {}  # what does not take one takes none of the others either: they are not tried
     todo = [_in_order(batch)]
     while todo:
-        part = todo.pop()
+        part = []
+        for index in todo.pop():
+            if (problem := full.get(batch.queues[index])) is None:
+                part.append(index)
+            else:
+                batch.refuse(index, problem)
         if not part:
             continue
         try:
             with rival_withheld(), services().database.transaction() as connection:
                 stored |= _insert(connection, batch, part)
-        except (InvalidTask, WrongState) as error:
-            if len(part) == 1:
-                batch.wrong[part[0]] = _at(problem_of(error), part[0])
-            else:
+        except (InvalidTask, QueueFull, WrongState) as error:
+            if len(part) > 1:
                 todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+                continue
+            reason = problem_of(error)
+            batch.refuse(part[0], reason)
+            if isinstance(error, QueueFull):
+                full[batch.queues[part[0]]] = reason
     return stored
 
 
@@ -186,7 +207,7 @@ def _add(batch: Batch, checks: _Checks, index: int, value: Any, *, looked_throug
         check_encoded_size(len(payload))
     checks.types.check(body.type, body.payload)
     batch.rows[index] = orjson.dumps(_row(body, payload))
-    batch.queues[queue] += 1
+    batch.queues[index] = queue
     # Two that store the same keys take them in one order, or they would wait for each other.
     batch.ordered.append((body.type, body.unique_key, index) if body.unique_key else ("", "", index))
 
@@ -206,7 +227,14 @@ def _row(body: TaskBody, payload: bytes) -> dict[str, Any]:
 
 
 def _in_order(batch: Batch) -> list[int]:
-    return [index for _, _, index in sorted(batch.ordered)]
+    return [index for _, _, index in sorted(batch.ordered) if index in batch.rows]
+
+
+def _by_queue(batch: Batch) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for index in batch.rows:
+        found.setdefault(batch.queues[index], []).append(index)
+    return found
 
 
 def _insert(connection: Connection, batch: Batch, indexes: Sequence[int]) -> dict[int, Stored]:
