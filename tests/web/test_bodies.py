@@ -44,6 +44,19 @@ def test_what_cannot_be_parsed_is_400(
     assert connection.execute("SELECT count(*) FROM taskflow.tasks").fetchone() == (0,)
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ('{"type": "echo",\n "delay": NaN}', "NaN is not JSON at line 2, column 11."),
+        ('{"type": "NaN \\"NaN", "payload": {"n": -Infinity}}', "-Infinity is not JSON at line 1, column 40."),
+        ('{"type": "echo",\n "delay": }', "Expecting value at line 2, column 11."),
+        (b'{"type": "echo",\n "queue": "\xff"}', "The body is not UTF-8 at line 2."),
+    ],
+)
+def test_it_says_where_the_body_is_no_json(client: FlaskClient, body: bytes | str, detail: str) -> None:
+    assert post(client, body).json["detail"] == detail
+
+
 NOT_STORABLE = [
     ('{"type": "a\\u0000b"}', "/type", "nul_character"),
     ('{"type": "echo", "payload": {"a": ["\\u0000"]}}', "/payload/a/0", "nul_character"),

@@ -12,6 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
+from taskflow.web.tasks import bulk
+
 BULK = "/api/v1/tasks/bulk"
 
 
@@ -139,6 +141,49 @@ def test_what_cannot_be_parsed_is_refused(client: FlaskClient, connection: psyco
     assert lines(client, b"\xff\n").status_code == 400
     assert client.post(BULK, data="{", content_type="application/json").status_code == 400
     assert client.post(BULK, data="a,b", content_type="text/csv").status_code == 415
+    assert stored(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "pointer", "code", "status"),
+    [
+        ('{"type": "b", "payload": {"a": "\\ud800"}}', "/tasks/1/payload/a", "lone_surrogate", 422),
+        ('{"type": "b", "payload": {"a": 1e400}}', "/tasks/1", "number_out_of_range", 422),
+        ('{"type": "b", "type": "c"}', "/tasks/1", "duplicate_key", 400),
+        ('{"type": "b", "payload": ' + '{"a":' * 101 + "1" + "}" * 102, "/tasks/1", "too_deeply_nested", 400),
+        ('{"type": "b", "tags": ' + "[" * 100_000 + "]" * 100_000 + "}", "/tasks/1", "too_deeply_nested", 400),
+    ],
+    ids=["surrogate", "number", "key", "nesting", "recursion"],
+)
+def test_a_line_that_is_json_and_cannot_be_kept_is_the_error_of_its_task(
+    client: FlaskClient, connection: psycopg.Connection[Any], line: str, pointer: str, code: str, status: int
+) -> None:
+    text = f'{{"type": "a"}}\n{line}\n{{"type": "c"}}\n'
+    refused = lines(client, text)
+    assert (refused.status_code, stored(connection)) == (status, [])
+    assert [(found["pointer"], found["code"]) for found in refused.json["errors"]] == [(pointer, code)]
+
+    partly = lines(client, text, partial="true")
+    assert (partly.status_code, partly.json["created"], partly.json["failed"]) == (200, 2, 1)
+    assert partly.json["results"][1]["error"]["errors"] == refused.json["errors"]
+    assert [row[1] for row in stored(connection)] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b"{bad", "Expecting property name enclosed in double quotes at line 4, column 2."),
+        (b'{"type": "NaN", "delay": NaN}', "NaN is not JSON at line 4, column 26."),
+        (b'{"type": "\xff"}', "The body is not UTF-8 at line 4."),
+    ],
+)
+@pytest.mark.parametrize("partial", ["false", "true"])
+def test_a_line_that_is_no_json_is_named(
+    client: FlaskClient, connection: psycopg.Connection[Any], line: bytes, detail: str, partial: str
+) -> None:
+    large = b'{"type": "a", "payload": {"x": "' + b"y" * bulk.CHUNK_BYTES + b'"}}'
+    response = lines(client, b"\n".join([large, b"", large, line, b'{"type": "a"}']), partial=partial)
+    assert (response.status_code, response.json["detail"]) == (400, detail)
     assert stored(connection) == []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, TypeVar
 
 from flask import request
@@ -24,6 +25,8 @@ MAX_TEXT = 500
 # pydantic's words for these are about Python; the others do.
 CODES = {"missing": "required", "extra_forbidden": "unknown_field"}
 DETAILS = {"missing": "is required", "extra_forbidden": "there is no such field"}
+# What Python takes for a number and JSON does not know. The same word in a text is passed over with it.
+TEXT_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity')
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,6 +36,10 @@ class _Duplicate(Exception):
 
 
 class _OutOfRange(Exception):
+    pass
+
+
+class _Constant(Exception):
     pass
 
 
@@ -69,9 +76,9 @@ def validate(model: type[Model], value: Any) -> Model:
         raise Problem("invalid_request", f"{first.pointer or 'The body'}: {first.detail}", problems=problems) from error
 
 
-def parse(raw: bytes) -> Any:
-    """The value that `raw` holds. Raises `Problem`."""
-    value = decode(raw)
+def parse(raw: bytes, line: int = 1) -> Any:
+    """The value that `raw` holds, which begins at this line of the body. Raises `Problem`."""
+    value = decode(raw, line)
     if may_hide(raw):
         inspect(value)
     return value
@@ -82,15 +89,21 @@ def may_hide(raw: bytes) -> bool:
     return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or b"\\u" in raw
 
 
-def decode(raw: bytes) -> Any:
+def decode(raw: bytes, line: int = 1) -> Any:
     """The value that `raw` holds, not looked through: that is `inspect`. Raises `Problem`."""
     try:
-        return _decoder.decode(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Problem("invalid_json", "The body is not UTF-8.") from None
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = line + raw.count(b"\n", 0, error.start)
+        raise Problem("invalid_json", f"The body is not UTF-8 at line {at}.") from None
+    try:
+        return _decoder.decode(text)
     except json.JSONDecodeError as error:
-        detail = f"{error.msg} at line {error.lineno}, column {error.colno}."
-        raise Problem("invalid_json", detail) from None
+        raise _not_json(error, line) from None
+    except _Constant as error:
+        # The decoder has read all before it, so it is the first one; and it does not say where it is.
+        place = next(found.start() for found in TEXT_OR_CONSTANT.finditer(text) if found[0][0] != '"')
+        raise _not_json(json.JSONDecodeError(f"{error} is not JSON", text, place), line) from None
     except RecursionError:
         raise _too_deep() from None
     except _Duplicate as error:
@@ -139,6 +152,10 @@ def _inspect_text(text: str, path: tuple[Any, ...]) -> None:
     raise Problem("invalid_request", f"{problem.pointer or 'The body'} {detail}.", problems=[problem])
 
 
+def _not_json(error: json.JSONDecodeError, line: int) -> Problem:
+    return Problem("invalid_json", f"{error.msg} at line {line + error.lineno - 1}, column {error.colno}.")
+
+
 def _too_deep() -> Problem:
     return Problem("too_deeply_nested", f"The body has more than {MAX_DEPTH} levels of objects and lists.")
 
@@ -159,7 +176,7 @@ def _finite(digits: str) -> float:
 
 
 def _no_constant(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is not JSON", "", 0)
+    raise _Constant(name)
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_finite, parse_constant=_no_constant)

@@ -63,6 +63,8 @@ def read() -> Batch:
         if index >= MAX_TASKS:
             raise _too_many()
         try:
+            if isinstance(value, Problem):
+                raise value
             _add(batch, checks, index, value, looked_through=looked_through)
         except Problem as problem:
             batch.refuse(index, problem)
@@ -145,10 +147,11 @@ class _Checks:
 
 
 def _values() -> Iterator[tuple[Any, bool]]:
-    """The tasks as they came, and whether each was looked through for what PostgreSQL cannot store."""
+    """The tasks as they came, and whether each was looked through for what PostgreSQL cannot store; in the place of one
+    that cannot be kept the `Problem` with it. Raises that of a body that is no JSON."""
     if request.mimetype in LINES:
-        for line in _lines():
-            yield bodies.parse(line), True
+        for number, line in _lines():
+            yield _value(line, number), True
         return
     raw = request.get_data(cache=False)
     if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
@@ -182,18 +185,30 @@ def _is_flat(task: Any) -> bool:
     return True
 
 
-def _lines() -> Iterator[bytes]:
-    """The lines of the body, read as they come; empty ones are passed over."""
-    length = 0
+def _value(line: bytes, number: int) -> Any:
+    try:
+        return bodies.parse(line, number)
+    except Problem as problem:
+        if problem.code == "invalid_json":
+            raise
+        return problem
+
+
+def _lines() -> Iterator[tuple[int, bytes]]:
+    """The lines of the body with their numbers, read as they come; empty ones are passed over."""
+    length = number = 0
     rest = b""
     while chunk := request.stream.read(CHUNK_BYTES):
         length += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
         if length > MAX_BYTES or len(rest) > MAX_LINE_BYTES:
             raise RequestEntityTooLarge
-        yield from (line for line in lines if line.strip())
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield number, line
     if rest.strip():
-        yield rest
+        yield number + 1, rest
 
 
 def _add(batch: Batch, checks: _Checks, index: int, value: Any, *, looked_through: bool) -> None:
