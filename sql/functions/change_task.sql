@@ -1,4 +1,5 @@
--- Changes a task that waits: p_changes has payload, queue, priority, run_at, metadata, tags; what it does not name stays.
+-- Changes a task that waits: p_changes has payload, queue, priority, run_at, metadata, tags; what it does not name stays;
+-- run_at null: it is due now.
 -- outcome: 'changed'; 'missing'; 'other_version', where p_version is given and it has another; 'wrong_state', where it does
 -- not wait. state: as people see it, afterwards.
 CREATE OR REPLACE FUNCTION taskflow.change_task(
@@ -38,7 +39,8 @@ BEGIN
                                     THEN ARRAY(SELECT jsonb_array_elements_text(p_changes -> 'tags')) ELSE t.tags END,
                         queue = coalesce(p_changes ->> 'queue', t.queue),
                         priority = coalesce((p_changes ->> 'priority')::smallint, t.priority),
-                        run_at = coalesce((p_changes ->> 'run_at')::timestamptz, t.run_at),
+                        run_at = CASE WHEN p_changes ? 'run_at'
+                                      THEN coalesce((p_changes ->> 'run_at')::timestamptz, now()) ELSE t.run_at END,
                         state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END,  -- claims look at it again
                         updated_at = now(), version = t.version + 1
                     WHERE t.id = p_id

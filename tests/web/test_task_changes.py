@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -12,6 +15,7 @@ from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
 from tests.web.conftest import Engine
+from tests.web.limited import limited_to
 
 
 def create(client: FlaskClient, **body: Any) -> str:
@@ -41,6 +45,45 @@ def test_a_waiting_task_is_changed_in_what_the_body_names(client: FlaskClient) -
     assert now["state"] == "pending"
     later = client.patch(f"/api/v1/tasks/{task}", json={"scheduled_at": "2190-01-01T00:00:00+01:00"}).json
     assert (later["state"], later["scheduled_at"]) == ("scheduled", "2189-12-31T23:00:00Z")
+
+
+DEFAULTS = {"payload": {}, "metadata": {}, "tags": [], "priority": "normal", "queue": "default"}
+GIVEN = {"payload": {"a": 1}, "metadata": {"m": 1}, "tags": ["x"], "priority": "high", "queue": "other"}
+
+
+@pytest.mark.parametrize("names", [*([name] for name in DEFAULTS), list(DEFAULTS)])
+def test_null_gives_back_the_default_of_a_new_task(client: FlaskClient, names: list[str]) -> None:
+    task = create(client, **GIVEN)
+    after = client.patch(
+        f"/api/v1/tasks/{task}",
+        data=json.dumps(dict.fromkeys(names)),
+        content_type="application/merge-patch+json",
+    )
+    assert (after.status_code, after.json["version"]) == (200, 2)
+    assert {name: after.json[name] for name in DEFAULTS} == GIVEN | {name: DEFAULTS[name] for name in names}
+
+
+def test_a_time_of_null_is_now(client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine) -> None:
+    task = create(client, delay=3600)
+    since = connection.execute("SELECT now()").fetchone()
+    after = client.patch(f"/api/v1/tasks/{task}", json={"scheduled_at": None, "tags": ["x"]}).json
+    assert (after["state"], after["scheduled_at"]) == ("pending", after["updated_at"])
+    assert since is not None
+    assert since[0] <= datetime.fromisoformat(after["scheduled_at"])
+    assert engine.claim() == int(task)
+
+
+def test_null_is_held_to_what_a_value_is(make_app: Callable[..., Flask], connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "INSERT INTO taskflow.task_types (type, schema) VALUES ('echo', %s)", [Jsonb({"required": ["to"]})]
+    )
+    client = limited_to(make_app, connection, "mine")
+    task = create(client, queue="mine", payload={"to": 1})
+    payload = client.patch(f"/api/v1/tasks/{task}", json={"payload": None})
+    queue = client.patch(f"/api/v1/tasks/{task}", json={"queue": None})
+    assert (payload.status_code, payload.json["code"]) == (422, "invalid_payload")
+    assert (queue.status_code, queue.json["code"]) == (403, "queue_not_allowed")
+    assert client.get(f"/api/v1/tasks/{task}").json["version"] == 1
 
 
 def test_a_change_of_nothing_changes_nothing(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:

@@ -8,15 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
+from taskflow.tasks.task import Priority
 from taskflow.web.models.base import EARLIEST, Answer, Body, Object, PriorityField, Query, QueueName, TimeField
 from taskflow.web.models.tasks import RetryBody, Task
 
 MAX_IDS = 10_000
+# Of a new task. That of `scheduled_at` is now, by the clock of the database.
+DEFAULTS: Object = {"payload": {}, "priority": int(Priority.NORMAL), "queue": "default", "metadata": {}, "tags": []}
 Id = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,18}$")]
 
 
 class PatchBody(Body):
-    """PATCH /tasks/{id}; None leaves it as it was."""
+    """PATCH /tasks/{id}: what is left out stays, null gives back the default of a new task."""
 
     payload: Object | None = None
     priority: PriorityField = None
@@ -26,17 +29,13 @@ class PatchBody(Body):
     tags: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(None, max_length=20)
 
     def changes(self) -> Object:
-        """What `taskflow.change_task()` is to change."""
-        run_at = None if self.scheduled_at is None else max(self.scheduled_at, EARLIEST).isoformat()
-        given: Object = {
-            "payload": self.payload,
-            "priority": self.priority,
-            "queue": self.queue,
-            "run_at": run_at,
-            "metadata": self.metadata,
-            "tags": self.tags,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+        """What `taskflow.change_task()` is to change; `run_at` None: it is due now."""
+        given: Object = {name: getattr(self, name) for name in self.model_fields_set}
+        changes = {name: DEFAULTS.get(name) if value is None else value for name, value in given.items()}
+        if "scheduled_at" in changes:
+            time = changes.pop("scheduled_at")
+            changes["run_at"] = None if time is None else max(time, EARLIEST).isoformat()
+        return changes
 
 
 class DeleteQuery(Query):

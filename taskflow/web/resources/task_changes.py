@@ -86,13 +86,15 @@ def retry(task_id: str, body: RetryBody) -> Response:
 def change(task_id: str, body: PatchBody) -> Response:
     """Change a task that waits
 
-    What the body does not name stays. With `If-Match` only if nobody has changed it meanwhile.
+    A JSON merge patch (RFC 7396): what is left out stays, null gives back the default of a new task: `{}` for payload
+    and metadata, `[]` for tags, priority normal, the queue `default`, due now. Payload and metadata are replaced as a
+    whole. With `If-Match` only if nobody has changed it meanwhile.
     """
     number = params.task_id(task_id)
     version = expected_version()
     check_visible(number)
-    _check_new_values(number, body.queue, body.payload)
     changes = body.changes()
+    _check_new_values(number, changes.get("queue"), changes.get("payload"))
     with services().database.transaction() as connection:
         row = connection.execute(CHANGE, {"id": number, "changes": changes, "version": version}).one()
         match row.outcome:
