@@ -205,6 +205,7 @@ OF_PEOPLE_AND_PROGRAMS = (
             "enqueue_many",
             "cancel",
             "retry_task",
+            "lock_task",
             "change_task",
             "remove_task",
             "apply_to_tasks",

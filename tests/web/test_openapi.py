@@ -140,6 +140,30 @@ def test_the_example_of_a_body_is_one_that_is_accepted(endpoint: Any) -> None:
         endpoint.operation.body.model_validate_json(json.dumps(content["application/json"]["example"]))
 
 
+def test_what_can_be_changed_with_if_match_says_so() -> None:
+    changes = {
+        "/api/v1/tasks/{task_id}": {"patch", "delete"},
+        "/api/v1/tasks/{task_id}/cancel": {"post"},
+        "/api/v1/tasks/{task_id}/retry": {"post"},
+        "/api/v1/jobs/{task_id}": {"patch", "delete"},
+        "/api/v1/jobs/{task_id}/cancel": {"post"},
+        "/api/v1/jobs/{task_id}/retry": {"post"},
+        "/admin/tasks/{task_id}/retry": {"post"},
+        "/api/v1/queues/{name}": {"put", "patch", "delete"},
+        **{f"/api/v1/queues/{{name}}/{verb}": {"post"} for verb in ("pause", "resume", "purge")},
+        "/api/v1/schedules/{schedule_id}": {"patch", "delete"},
+        **{f"/api/v1/schedules/{{schedule_id}}/{verb}": {"post"} for verb in ("pause", "resume")},
+    }
+    for path, methods in DOCUMENT["paths"].items():
+        takes = {
+            method
+            for method, found in methods.items()
+            if any(parameter["name"] == "If-Match" for parameter in found.get("parameters", ()))
+        }
+        assert takes == changes.get(path, set()), path
+        assert takes == {method for method, found in methods.items() if "412" in found["responses"]}
+
+
 def test_older_names_are_marked_as_such() -> None:
     task = DOCUMENT["components"]["schemas"]["Task"]["properties"]
     for name in ("task_id", "job_id", "status", "attempts"):

@@ -47,6 +47,13 @@ def test_queues_and_statistics(client: FlaskClient, connection: psycopg.Connecti
         assert response.status_code == status, (method, path, response.json)
 
 
+def test_what_if_match_locks(client: FlaskClient) -> None:
+    task = client.get(client.post("/api/v1/tasks", json={"type": "echo"}).headers["Location"])
+    queue = client.get("/api/v1/queues/default")
+    for path, read in [(f"/api/v1/tasks/{task.json['id']}/cancel", task), ("/api/v1/queues/default/purge", queue)]:
+        assert client.post(path, headers={"If-Match": read.headers["ETag"]}).status_code == 200
+
+
 def test_dead_letters(client: FlaskClient, connection: psycopg.Connection[Any], engine: Engine) -> None:
     first, second, _, _ = (die(connection, engine, f"error {number}") for number in range(4))
 

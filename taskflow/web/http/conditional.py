@@ -11,7 +11,8 @@ from flask import Response, request
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.problems import Problem
 
-ETAG = re.compile(r'"([0-9]{1,10})-[0-9a-f]{12}"', re.ASCII)
+# One of ours in the list that If-Match is. A weak one (W/) is none: for a change they must be the same, not alike.
+LISTED = re.compile(r'(?:^|,)[ \t]*"([0-9]{1,10})-[0-9a-f]{12}"(?=[ \t]*(?:,|$))', re.ASCII)
 
 
 def tagged(
@@ -29,16 +30,16 @@ def tagged(
     return response
 
 
-def expected_version() -> int | None:
-    """The version that `If-Match` asks for; None: any. Give it to the statement that changes the row, and raise
-    `precondition_failed()` where the row has another. Raises that `Problem` for a tag which is none of ours."""
+def expected_versions() -> list[int] | None:
+    """The versions that `If-Match` lists; None: any. Give them to the statement that changes the row, and raise
+    `precondition_failed()` where the row has another. Raises that `Problem` where no tag is one of ours."""
     given = request.headers.get("If-Match")
     if given is None or given.strip() == "*":
         return None
-    match = ETAG.fullmatch(given.strip())
-    if match is None:
+    versions = [int(version) for version in LISTED.findall(given)]
+    if not versions:
         raise precondition_failed()
-    return int(match[1])
+    return versions
 
 
 def precondition_failed() -> Problem:

@@ -119,10 +119,10 @@ def types(selection: Selection) -> list[str]:
     return [row[0] for row in services().database.fetch(statement, parameters)]
 
 
-def retry_one(number: int, options: dict[str, Any], *, action: str) -> None:
+def retry_one(number: int, options: dict[str, Any]) -> None:
     """Make one ended task pending again. Raises `TaskNotFound`, `WrongState` or `UniqueConflict`."""
     with rival_withheld():
-        found = audit.change(RETRY_ONE, {"id": number, "options": options}, action=action, target=str(number))
+        found = audit.change(RETRY_ONE, {"id": number, "options": options}, action="dlq.retry", target=str(number))
     if not found:
         raise TaskNotFound(number)
 

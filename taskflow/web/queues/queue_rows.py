@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Integer, Row, Select, Text, any_, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Connection, Row, Select, Text, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.schema import queues
 from taskflow.web.access.auth import principal
 from taskflow.web.http import params
-from taskflow.web.http.conditional import precondition_failed
+from taskflow.web.http.conditional import expected_versions, precondition_failed
 from taskflow.web.http.encoding import utc
 from taskflow.web.http.problems import Problem
 from taskflow.web.services import services
@@ -18,10 +18,11 @@ from taskflow.web.services import services
 ALLOWED = bindparam("allowed", type_=ARRAY(Text))
 NAME = bindparam("wanted", type_=Text)
 # None: whatever the version is.
-VERSION = bindparam("version", type_=Integer)
-AS_KNOWN = (queues.c.name == NAME) & (or_(VERSION.is_(None), queues.c.version == VERSION))
+VERSIONS = bindparam("versions", type_=ARRAY(BigInteger))
+AS_KNOWN = (queues.c.name == NAME) & (or_(VERSIONS.is_(None), queues.c.version == any_(VERSIONS)))
 CHANGED: dict[Any, Any] = {queues.c.version: queues.c.version + 1, queues.c.updated_at: func.now()}
 READ = select(queues).where(queues.c.name == NAME)
+LOCK_AS_KNOWN = select(queues.c.name).where(AS_KNOWN).with_for_update(read=True)
 ADOPT = select(func.taskflow.adopt_queues())
 
 
@@ -49,6 +50,16 @@ def read(name: str) -> Row[Any]:
             if not is_last:
                 adopt()
     raise Problem("queue_not_found", f"There is no queue {params.shown(name)}.")
+
+
+def check_version(connection: Connection, name: str) -> None:
+    """Keep others from changing the queue until the transaction ends, where the request has `If-Match`. Raises
+    `Problem` 412 if it is another version."""
+    versions = expected_versions()
+    if versions is None:
+        return
+    if connection.execute(LOCK_AS_KNOWN, {"wanted": name, "versions": versions}).first() is None:
+        raise precondition_failed()
 
 
 def not_changed(name: str) -> Problem:

@@ -18,6 +18,7 @@ from taskflow.web.models.dead_letters import Cleared
 from taskflow.web.queues import dead_letters, queue_rows
 from taskflow.web.queues.purging import purge
 from taskflow.web.reporting import statistics
+from taskflow.web.resources.task_changes import retried
 from taskflow.web.services import services
 from taskflow.web.tasks.list_figures import list_figures
 from taskflow.web.tasks.task_rows import read_row
@@ -69,7 +70,9 @@ def clear_dead_letters() -> Response:
 
 
 @blueprint.post("/tasks/<task_id>/retry")
-@operation("operate", {200: TaskRequeued}, errors=("task_not_found", "wrong_state", "unique_conflict"))
+@operation(
+    "operate", {200: TaskRequeued}, errors=("task_not_found", "wrong_state", "precondition_failed", "unique_conflict")
+)
 def retry(task_id: str) -> Response:
     """Make a failed task or a dead letter pending again"""
     number = params.task_id(task_id)
@@ -78,5 +81,5 @@ def retry(task_id: str) -> Response:
         raise WrongState(
             f"Task {number} is {state}: only a failed task or a dead letter is re-queued here.", state=state
         )
-    dead_letters.retry_one(number, {}, action="task.retry")
+    retried(number, {})
     return answer({"message": "task re-queued", "task_id": str(number)})

@@ -141,7 +141,7 @@ def _retry_one(task_id: str, body: RetryDeadLetters) -> Response:
     if body.dry_run:
         return _retried("dry run: nothing was re-queued", 1)
     options = {} if body.payload is None else {"payload": body.payload}
-    dead_letters.retry_one(number, options, action="dlq.retry")
+    dead_letters.retry_one(number, options)
     return _retried("task re-queued", 1)
 
 

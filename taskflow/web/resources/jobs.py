@@ -26,7 +26,7 @@ def jobs(query: TaskListQuery) -> Response:
 
 
 @blueprint.delete("/<task_id>")
-@operation("operate", {200: JobDeleted}, errors=("task_not_found", "wrong_state"))
+@operation("operate", {200: JobDeleted}, errors=("task_not_found", "wrong_state", "precondition_failed"))
 def delete(task_id: str) -> Response:
     """Remove a task that has ended or waits (older name)
 

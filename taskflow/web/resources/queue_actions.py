@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from taskflow.schema import queues
 from taskflow.web.access import audit
-from taskflow.web.http.conditional import expected_version
+from taskflow.web.http.conditional import expected_versions
 from taskflow.web.http.encoding import answer
 from taskflow.web.http.operation import operation
 from taskflow.web.models.queues import QueueChanged, QueuePurged
@@ -39,15 +39,20 @@ def resume(name: str) -> Response:
 
 
 @blueprint.post("/<name>/purge")
-@operation("operate", {200: QueuePurged}, errors=("queue_not_found",))
+@operation("operate", {200: QueuePurged}, errors=("queue_not_found", "precondition_failed"))
 def purge(name: str) -> Response:
     """Cancel all that waits in a queue
 
     Also what is scheduled, blocked or retries later; what runs goes on. In batches: tasks that are created meanwhile
-    may be among them.
+    may be among them. With `If-Match` only if the queue's settings are as you know them when it begins.
     """
     queue_rows.read(name)
-    deleted = cancel_waiting(queues=[name], action="queue.purge", target=name)
+    deleted = cancel_waiting(
+        queues=[name],
+        action="queue.purge",
+        target=name,
+        check=lambda connection: queue_rows.check_version(connection, name),
+    )
     return answer({"message": "queue purged", "name": name, "deleted_count": deleted})
 
 
@@ -71,7 +76,7 @@ def _set_paused(name: str, *, paused: bool) -> Response:
         .where(queue_rows.AS_KNOWN)
         .values({queues.c.paused: paused, **queue_rows.CHANGED})
         .returning(queues.c.name),
-        {"wanted": name, "version": expected_version()},
+        {"wanted": name, "versions": expected_versions()},
         action=f"queue.{verb}",
         target=name,
     )

@@ -24,7 +24,7 @@ from taskflow.schema import queues, tasks_live
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_queue
 from taskflow.web.http import bodies
-from taskflow.web.http.conditional import expected_version, precondition_failed, tagged
+from taskflow.web.http.conditional import expected_versions, precondition_failed, tagged
 from taskflow.web.http.encoding import answer
 from taskflow.web.http.lists import cursor_after, page, place_of
 from taskflow.web.http.operation import operation
@@ -122,11 +122,11 @@ def replace(name: str, body: PutQueue) -> Response:
     _check_name(name, body.name)
     require_queue(name)
     columns = {setting: value for setting, value in body.columns().items() if setting != "name"}
-    version = expected_version()
+    versions = expected_versions()
     if "If-Match" in request.headers:
         statement: Any = update(queues).where(queue_rows.AS_KNOWN).values({**columns, **queue_rows.CHANGED})
         statement = statement.returning(queues, literal_column("true").label("was_there"))
-        parameters = {"wanted": name, "version": version}
+        parameters = {"wanted": name, "versions": versions}
     else:
         statement = upsert(queues).values(name=name, **columns)
         statement = statement.on_conflict_do_update(
@@ -148,10 +148,10 @@ def change(name: str, body: MergePatch) -> Response:
     A JSON merge patch (RFC 7396): what is left out stays, null gives back the default, also within type_limits and
     retention.
     """
-    expected = expected_version()
+    expected = expected_versions()
     for _ in range(PATCH_TRIES):
         row = queue_rows.read(name)
-        if expected is not None and row.version != expected:
+        if expected is not None and row.version not in expected:
             raise precondition_failed()
         settings = {setting: row._mapping[setting] for setting in SETTINGS}
         columns = bodies.validate(QueueSettings, body.merged(settings)).columns()
@@ -160,7 +160,7 @@ def change(name: str, body: MergePatch) -> Response:
             return _tagged(row)
         rows = audit.change(
             update(queues).where(queue_rows.AS_KNOWN).values({**changed, **queue_rows.CHANGED}).returning(queues),
-            {"wanted": name, "version": row.version},
+            {"wanted": name, "versions": [row.version]},
             action="queue.change",
             target=name,
             details={"fields": sorted(changed)},
@@ -186,18 +186,18 @@ def remove(name: str, query: DeleteQueueQuery) -> Response:
     row = queue_rows.read(name)
     if name == DEFAULT:
         raise Problem("wrong_state", "The queue default always exists; it can be paused or purged.")
-    version = expected_version()
-    if version is not None and row.version != version:
+    versions = expected_versions()
+    if versions is not None and row.version not in versions:
         raise precondition_failed()
     deleted = cancel_waiting(queues=[name], action="queue.purge", target=name) if query.force else 0
     rows = audit.change(
         DELETE_ANYHOW if query.force else DELETE,
-        {"wanted": name, "version": version},
+        {"wanted": name, "versions": versions},
         action="queue.delete",
         target=name,
     )
     if not rows:
-        if version is not None and queue_rows.read(name).version != version:
+        if versions is not None and queue_rows.read(name).version not in versions:
             raise precondition_failed()
         raise Problem("queue_not_empty", f"Tasks of the queue {name} wait or run: purge it first, or add ?force=true.")
     services().queues.forget(name)

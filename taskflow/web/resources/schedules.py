@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, url_for
-from sqlalchemy import BigInteger, Integer, Row, bindparam, delete, func, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Row, any_, bindparam, delete, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from taskflow.errors import FieldProblem, InvalidSchedule, InvalidTask
 from taskflow.schedules import Timing
@@ -15,7 +15,7 @@ from taskflow.schema import schedules
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_queue
 from taskflow.web.http import bodies
-from taskflow.web.http.conditional import expected_version, precondition_failed, tagged
+from taskflow.web.http.conditional import expected_versions, precondition_failed, tagged
 from taskflow.web.http.encoding import answer, encode
 from taskflow.web.http.lists import cursor_after, page, place_of
 from taskflow.web.http.operation import operation
@@ -42,8 +42,8 @@ TRIES = 20
 FIELDS = tuple(NewSchedule.model_fields)
 # A change of one of these asks anew when the schedule fires next.
 OF_TIME = frozenset({"cron", "interval", "timezone", "starts_at", "ends_at", "enabled", "max_runs"})
-ID, VERSION = bindparam("wanted", type_=BigInteger), bindparam("expected", type_=Integer)
-AS_KNOWN = (schedules.c.id == ID) & (or_(VERSION.is_(None), schedules.c.version == VERSION))
+ID, VERSIONS = bindparam("wanted", type_=BigInteger), bindparam("expected", type_=ARRAY(BigInteger))
+AS_KNOWN = (schedules.c.id == ID) & (or_(VERSIONS.is_(None), schedules.c.version == any_(VERSIONS)))
 NOW = select(func.clock_timestamp())
 RUN = select(func.taskflow.run_schedule(ID).label("task_id"))
 READ_TASK = text("SELECT * FROM taskflow.read_task(:id)")
@@ -142,10 +142,10 @@ def change(schedule_id: str, body: MergePatch) -> Response:
     whole; `cron` takes the place of `interval`, and the other way round. Where a field says when it fires, the next
     fire time is the first one from now on.
     """
-    expected = expected_version()
+    expected = expected_versions()
     for _ in range(TRIES):
         row = schedule_rows.read(schedule_id)
-        if expected is not None and row.version != expected:
+        if expected is not None and row.version not in expected:
             raise precondition_failed()
         settings = {name: row._mapping[name] for name in FIELDS}
         wanted = bodies.validate(NewSchedule, body.merged(_as_json(settings)))
@@ -174,7 +174,7 @@ def remove(schedule_id: str) -> Response:
     row = schedule_rows.read(schedule_id)
     rows = audit.change(
         delete(schedules).where(AS_KNOWN).returning(schedules.c.id),
-        {"wanted": row.id, "expected": expected_version()},
+        {"wanted": row.id, "expected": expected_versions()},
         action="schedule.delete",
         target=row.name,
     )
@@ -223,11 +223,11 @@ def run(schedule_id: str) -> Response:
 
 
 def _set_enabled(schedule_id: str, *, enabled: bool) -> Response:
-    expected = expected_version()
+    expected = expected_versions()
     verb = "resume" if enabled else "pause"
     for _ in range(TRIES):
         row = schedule_rows.read(schedule_id)
-        if expected is not None and row.version != expected:
+        if expected is not None and row.version not in expected:
             raise precondition_failed()
         if row.enabled == enabled:
             return _tagged(row, message=f"schedule {verb}d")
@@ -244,7 +244,7 @@ def _update(row: Row[Any], values: dict[str, Any], *, action: str, fields: list[
     try:
         return audit.change(
             update(schedules).where(AS_KNOWN).values(changes).returning(schedules),
-            {"wanted": row.id, "expected": row.version},
+            {"wanted": row.id, "expected": [row.version]},
             action=action,
             target=row.name,
             details={"fields": fields} if fields else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response
-from sqlalchemy import Double, Integer, bindparam, func, select, text
+from sqlalchemy import Double, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from taskflow.errors import TaskNotFound, WrongState
@@ -14,7 +14,6 @@ from taskflow.tasks.waiting_reason import WaitingFacts, WaitingLimit, waiting_re
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_queue
 from taskflow.web.http import params
-from taskflow.web.http.conditional import expected_version, precondition_failed
 from taskflow.web.http.encoding import answer, utc
 from taskflow.web.http.operation import operation
 from taskflow.web.http.payload_size import check_payload_size
@@ -22,15 +21,15 @@ from taskflow.web.models.task_changes import PatchBody, Why
 from taskflow.web.models.tasks import RetryBody, Task
 from taskflow.web.services import services
 from taskflow.web.tasks.rivals import rival_withheld
-from taskflow.web.tasks.task_rows import ID, check_visible, read_row, task_answer
+from taskflow.web.tasks.task_rows import ID, check_version, check_visible, read_row, task_answer
 
 MOUNTS = {"task_changes": "/api/v1/tasks", "job_changes": "/api/v1/jobs"}
 
 OPTIONS = bindparam("options", type_=JSONB)
 CANCEL = select(func.taskflow.cancel(ID))
 RETRY = select(func.taskflow.retry_task(ID, OPTIONS))
-CHANGE = text("SELECT outcome, state FROM taskflow.change_task(:id, :changes, :version)").bindparams(
-    ID, bindparam("changes", type_=JSONB), bindparam("version", type_=Integer)
+CHANGE = text("SELECT outcome, state FROM taskflow.change_task(:id, :changes)").bindparams(
+    ID, bindparam("changes", type_=JSONB)
 )
 FACTS = text("SELECT * FROM taskflow.waiting_facts(:id, :timeout)").bindparams(ID, bindparam("timeout", type_=Double))
 LIMITS = text("SELECT * FROM taskflow.waiting_limits(:id) LIMIT 1").bindparams(ID)
@@ -39,7 +38,7 @@ blueprint = Blueprint("task_changes", __name__)
 
 
 @blueprint.post("/<task_id>/cancel")
-@operation("operate", {200: Task, 202: Task}, errors=("task_not_found", "wrong_state"))
+@operation("operate", {200: Task, 202: Task}, errors=("task_not_found", "wrong_state", "precondition_failed"))
 def cancel(task_id: str) -> Response:
     """Cancel a task
 
@@ -53,18 +52,22 @@ def cancel(task_id: str) -> Response:
     "operate",
     {200: Task},
     body=RetryBody,
-    errors=("task_not_found", "wrong_state", "unique_conflict", "invalid_payload", "unknown_type", "queue_not_allowed"),
+    errors=(
+        "task_not_found",
+        "wrong_state",
+        "precondition_failed",
+        "unique_conflict",
+        "invalid_payload",
+        "unknown_type",
+        "queue_not_allowed",
+    ),
 )
 def retry(task_id: str, body: RetryBody) -> Response:
     """Make an ended task pending again, with what the body changes about it"""
     number = params.task_id(task_id)
     check_visible(number)
     _check_new_values(number, body.queue, body.payload)
-    options = {name: _plain(value) for name, value in body.options().items()}
-    with rival_withheld(), services().database.transaction() as connection:
-        if connection.execute(RETRY, {"id": number, "options": options}).scalar_one() is None:
-            raise TaskNotFound(number)
-        audit.record(connection, action="task.retry", target=str(number), details={"changed": sorted(options)})
+    retried(number, {name: _plain(value) for name, value in body.options().items()})
     return task_answer(read_row(number))
 
 
@@ -91,17 +94,15 @@ def change(task_id: str, body: PatchBody) -> Response:
     whole. With `If-Match` only if nobody has changed it meanwhile.
     """
     number = params.task_id(task_id)
-    version = expected_version()
     check_visible(number)
     changes = body.changes()
     _check_new_values(number, changes.get("queue"), changes.get("payload"))
     with services().database.transaction() as connection:
-        row = connection.execute(CHANGE, {"id": number, "changes": changes, "version": version}).one()
+        check_version(connection, number)
+        row = connection.execute(CHANGE, {"id": number, "changes": changes}).one()
         match row.outcome:
             case "missing":
                 raise TaskNotFound(number)
-            case "other_version":
-                raise precondition_failed()
             case "wrong_state":
                 raise WrongState(f"Task {number} is {row.state}: only one that waits can be changed.", state=row.state)
         if changes:
@@ -130,6 +131,7 @@ def cancelled(number: int) -> Response:
     """Cancel the task; the answer to that. Raises `TaskNotFound` or `WrongState`."""
     check_visible(number)
     with services().database.transaction() as connection:
+        check_version(connection, number)
         state = connection.execute(CANCEL, {"id": number}).scalar_one()
         if state is None:
             raise TaskNotFound(number)
@@ -139,6 +141,15 @@ def cancelled(number: int) -> Response:
             )
         audit.record(connection, action="task.cancel", target=str(number), details={"state": state})
     return task_answer(read_row(number), 202 if state == "running" else 200)
+
+
+def retried(number: int, options: dict[str, Any]) -> None:
+    """Make the ended task pending again. Raises `TaskNotFound`, `WrongState` or `UniqueConflict`."""
+    with rival_withheld(), services().database.transaction() as connection:
+        check_version(connection, number)
+        if connection.execute(RETRY, {"id": number, "options": options}).scalar_one() is None:
+            raise TaskNotFound(number)
+        audit.record(connection, action="task.retry", target=str(number), details={"changed": sorted(options)})
 
 
 def _check_new_values(number: int, queue: str | None, payload: dict[str, Any] | None) -> None:

@@ -14,7 +14,7 @@ from taskflow.web.models.task_changes import CancelledOrRemoved, DeleteQuery
 from taskflow.web.models.tasks import Task
 from taskflow.web.resources.task_changes import cancelled
 from taskflow.web.services import services
-from taskflow.web.tasks.task_rows import ID, check_visible
+from taskflow.web.tasks.task_rows import ID, check_version, check_visible
 
 REMOVE = select(func.taskflow.remove_task(ID, bindparam("waiting", type_=Boolean)))
 
@@ -22,7 +22,12 @@ blueprint = Blueprint("task_removal", __name__, url_prefix="/api/v1/tasks")
 
 
 @blueprint.delete("/<task_id>")
-@operation("operate", {200: CancelledOrRemoved, 202: Task}, query=DeleteQuery, errors=("task_not_found", "wrong_state"))
+@operation(
+    "operate",
+    {200: CancelledOrRemoved, 202: Task},
+    query=DeleteQuery,
+    errors=("task_not_found", "wrong_state", "precondition_failed"),
+)
 def delete(task_id: str, query: DeleteQuery) -> Response:
     """Cancel a task, or remove an ended one
 
@@ -39,6 +44,7 @@ def remove(number: int, *, waiting: bool) -> None:
     """Remove an ended task, and with `waiting` one that waits. Raises `TaskNotFound` or `WrongState`."""
     check_visible(number)
     with services().database.transaction() as connection:
+        check_version(connection, number)
         state = connection.execute(REMOVE, {"id": number, "waiting": waiting}).scalar_one()
         if state is None:
             raise TaskNotFound(number)

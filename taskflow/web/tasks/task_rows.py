@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response
-from sqlalchemy import BigInteger, ColumnClause, Table, bindparam, column, func, select
+from sqlalchemy import BigInteger, ColumnClause, Connection, Table, bindparam, column, func, select
 
 from taskflow.errors import TaskNotFound
 from taskflow.schema import task_list
 from taskflow.web.access.auth import principal
-from taskflow.web.http.conditional import tagged
+from taskflow.web.http.conditional import expected_versions, precondition_failed, tagged
 from taskflow.web.services import redaction_for_caller, services
 from taskflow.web.tasks.representation import task_body
 
@@ -22,6 +22,7 @@ def columns_of(view: Table) -> list[ColumnClause[Any]]:
 
 ID = bindparam("id", type_=BigInteger)
 READ = select(func.taskflow.read_task(ID).table_valued(*columns_of(task_list)))
+LOCK = select(func.taskflow.lock_task(ID))
 
 
 def read_row(number: int) -> dict[str, Any]:
@@ -36,6 +37,19 @@ def check_visible(number: int) -> None:
     """Raises `TaskNotFound` where `read_row` would because of the queue; costs nothing to whom all are open."""
     if principal().queues is not None:
         read_row(number)
+
+
+def check_version(connection: Connection, number: int) -> None:
+    """Keep others from changing the task until the transaction ends, where the request has `If-Match`. Raises
+    `TaskNotFound`, and `Problem` 412 if it is another version."""
+    versions = expected_versions()
+    if versions is None:
+        return
+    version = connection.execute(LOCK, {"id": number}).scalar_one()
+    if version is None:
+        raise TaskNotFound(number)
+    if version not in versions:
+        raise precondition_failed()
 
 
 def task_answer(row: dict[str, Any], status: int = 200) -> Response:
