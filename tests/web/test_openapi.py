@@ -164,6 +164,16 @@ def test_what_can_be_changed_with_if_match_says_so() -> None:
         assert takes == {method for method, found in methods.items() if "412" in found["responses"]}
 
 
+def test_what_creates_something_that_has_an_etag_shows_it() -> None:
+    created = {
+        path
+        for path, methods in DOCUMENT["paths"].items()
+        if "ETag" in methods.get("post", {}).get("responses", {}).get("201", {}).get("headers", {})
+    }
+    assert created == {"/api/v1/tasks", "/api/v1/jobs", "/api/v1/queues", "/api/v1/schedules"}
+    assert "ETag" in DOCUMENT["paths"]["/api/v1/tasks"]["post"]["responses"]["200"]["headers"]
+
+
 def test_older_names_are_marked_as_such() -> None:
     task = DOCUMENT["components"]["schemas"]["Task"]["properties"]
     for name in ("task_id", "job_id", "status", "attempts"):

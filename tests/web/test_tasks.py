@@ -18,6 +18,8 @@ NO_IDS = [
     "1;drop table", "%FF", " 1",
 ]  # fmt: skip
 
+BIG = {"n": 10**30, "f": 0.1}
+
 
 def create(client: FlaskClient, **body: Any) -> str:
     response = client.post("/api/v1/tasks", json={"type": "echo", **body})
@@ -90,6 +92,35 @@ class TestEtag:
         again = client.get(address, headers={"If-None-Match": etag})
 
         assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
+
+    @pytest.mark.parametrize(
+        "body",
+        [{}, {"delay": 60, "timeout": 1.5, "tags": ["ä"], "metadata": {"b": 1, "a": [None, 1e-9]}}, {"payload": BIG}],
+    )
+    def test_who_has_created_a_task_has_it_too(self, client: FlaskClient, body: dict[str, Any]) -> None:
+        made = client.post("/api/v1/tasks", json={"type": "echo", "unique_key": "k", **body})
+        there = client.post("/api/v1/jobs", json={"type": "echo", "unique_key": "k"})
+        assert (made.status_code, there.status_code) == (201, 200)
+
+        shown = client.get(made.headers["Location"])
+
+        assert made.headers["ETag"] == there.headers["ETag"] == shown.headers["ETag"]
+        assert made.json == shown.json | {"created": True}
+        assert there.json == shown.json | {"created": False}
+
+    def test_who_is_told_again_of_a_created_task_has_it_too(self, client: FlaskClient) -> None:
+        first, second = (
+            client.post("/api/v1/tasks", json={"type": "echo"}, headers={"Idempotency-Key": "k"}) for _ in range(2)
+        )
+        assert second.headers["Idempotency-Replayed"] == "true"
+        tag = {"If-Match": second.headers["ETag"]}
+        assert second.headers["ETag"] == first.headers["ETag"]
+        assert client.patch(first.headers["Location"], json={"priority": 3}, headers=tag).status_code == 200
+        assert client.patch(first.headers["Location"], json={"priority": 3}, headers=tag).status_code == 412
+
+    def test_who_sees_secrets_has_the_one_with_them(self, admin: FlaskClient) -> None:
+        made = admin.post("/api/v1/tasks", json={"type": "echo", "payload": {"password": "x"}})
+        assert made.headers["ETag"] == admin.get(made.headers["Location"]).headers["ETag"]
 
     def test_a_changed_task_has_another(self, client: FlaskClient, engine: Engine) -> None:
         address = f"/api/v1/tasks/{create(client)}"

@@ -18,16 +18,20 @@ LISTED = re.compile(r'(?:^|,)[ \t]*"([0-9]{1,10})-[0-9a-f]{12}"(?=[ \t]*(?:,|$))
 def tagged(
     document: dict[str, Any], version: int, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """`document` as an answer with its ETag: the version, which a change names, and a digest of the body, since what
-    is shown changes with the time and with other settings, without a new version."""
+    """`document` as an answer with its ETag."""
     body = encode(document)
     response = Response(body, status, headers=headers, mimetype="application/json")
-    digest = hashlib.blake2b(body, digest_size=6).hexdigest()
-    response.set_etag(f"{version}-{digest}")
+    response.headers["ETag"] = etag(body, version)
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method in ("GET", "HEAD"):
         response.make_conditional(request)
     return response
+
+
+def etag(body: bytes, version: int) -> str:
+    """The version, which a change names, and a digest of the body, since what is shown changes with the time and with
+    other settings, without a new version."""
+    return f'"{version}-{hashlib.blake2b(body, digest_size=6).hexdigest()}"'
 
 
 def expected_versions() -> list[int] | None:

@@ -66,8 +66,10 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 def _has_tag(endpoint: Endpoint, tagged: set[str]) -> bool:
-    """What can be changed with If-Match is shown with an ETag."""
-    return endpoint.path in tagged and (endpoint.method == "GET" or "precondition_failed" in endpoint.operation.errors)
+    """What can be changed with If-Match is shown with an ETag, also by what creates it."""
+    if endpoint.path in tagged:
+        return endpoint.method == "GET" or "precondition_failed" in endpoint.operation.errors
+    return 201 in endpoint.operation.answers and any(path.rpartition("/{")[0] == endpoint.path for path in tagged)
 
 
 def _tags(found: list[Endpoint]) -> list[dict[str, str]]:

@@ -15,8 +15,8 @@ from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.tasks import CreatedTask, Executions, Task, TaskBody, TaskQuery
 from taskflow.web.services import redaction_for_caller, services
 from taskflow.web.tasks.creation import enqueue
-from taskflow.web.tasks.representation import execution_body, task_body
-from taskflow.web.tasks.task_rows import ID, check_visible, columns_of, read_row, task_answer
+from taskflow.web.tasks.representation import execution_body
+from taskflow.web.tasks.task_rows import ID, check_visible, columns_of, created_answer, read_row, task_answer
 
 # Name of the blueprint → prefix.
 MOUNTS = {"tasks": "/api/v1/tasks", "jobs": "/api/v1/jobs"}
@@ -51,10 +51,7 @@ def create(body: TaskBody) -> Response:
     shared.backpressure.admit(body.queue)
     shared.queues.ensure(body.queue)
     created, row = enqueue(shared.database, body)
-    document = task_body(row, redaction_for_caller()) | {"created": created}
-    if not created:
-        return answer(document)
-    return answer(document, 201, {"Location": f"{request.root_path}{request.path}/{document['id']}"})
+    return created_answer(row, request.root_path + request.path if created else None)
 
 
 @blueprint.get("/<task_id>")

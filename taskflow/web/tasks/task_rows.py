@@ -10,7 +10,8 @@ from sqlalchemy import BigInteger, ColumnClause, Connection, Table, bindparam, c
 from taskflow.errors import TaskNotFound
 from taskflow.schema import task_list
 from taskflow.web.access.auth import principal
-from taskflow.web.http.conditional import expected_versions, precondition_failed, tagged
+from taskflow.web.http.conditional import etag, expected_versions, precondition_failed, tagged
+from taskflow.web.http.encoding import JsonResponse, encode
 from taskflow.web.services import redaction_for_caller, services
 from taskflow.web.tasks.representation import task_body
 
@@ -55,3 +56,16 @@ def check_version(connection: Connection, number: int) -> None:
 def task_answer(row: dict[str, Any], status: int = 200) -> Response:
     """The task with its ETag."""
     return tagged(task_body(row, redaction_for_caller()), row["version"], status)
+
+
+def created_answer(row: dict[str, Any], path: str | None) -> Response:
+    """The task that was created, below `path`, with the ETag that reading it gives; `path` None: the one that was there
+    already."""
+    document = task_body(row, redaction_for_caller())
+    body = encode(document)
+    headers = {"ETag": etag(body, row["version"])}
+    if path is not None:
+        headers["Location"] = f"{path}/{document['id']}"
+    # `created` is of this answer alone: behind the body of which the ETag is, so that it is encoded once.
+    body = body[:-1] + (b',"created":false}' if path is None else b',"created":true}')
+    return JsonResponse(body, 200 if path is None else 201, headers=headers, mimetype="application/json")
