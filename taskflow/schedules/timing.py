@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 
 from taskflow.errors import InvalidSchedule
 from taskflow.schedules.cron import Cron
-from taskflow.schedules.zones import LATEST, zone_of
+from taskflow.schedules.zones import EARLIEST, LATEST, zone_of
 
 INSTANT = timedelta(microseconds=1)
 LONGEST_INTERVAL_SECONDS = 100 * 366 * 86_400.0
@@ -39,11 +39,15 @@ class Timing:
             raise InvalidSchedule("cron", "contradiction", "give either cron or interval")
         if self.interval is not None and not 0 < self.interval <= LONGEST_INTERVAL_SECONDS:
             raise InvalidSchedule("interval", "out_of_range", "must be more than 0 and at most a hundred years")
+        check_time("starts_at", self.starts_at)
+        check_time("ends_at", self.ends_at)
         if self.starts_at and self.ends_at and self.ends_at < self.starts_at:
             raise InvalidSchedule("ends_at", "contradiction", "is before starts_at")
 
     def next_after(self, after: datetime) -> datetime | None:
         """The first fire time later than `after`; None if there is none any more. Raises `InvalidSchedule`."""
+        check_time("after", after)
+        check_time("starts_at", self.starts_at)
         if self.starts_at is not None:
             after = max(after, self.starts_at - INSTANT)
         after = after.astimezone(UTC)
@@ -82,3 +86,9 @@ class Timing:
         except OverflowError:
             return None
         return found.astimezone(UTC) if found < LATEST else None
+
+
+def check_time(field: str, time: datetime | None) -> None:
+    """Raises `InvalidSchedule` for a time so early that nothing can be reckoned from it in every zone."""
+    if time is not None and time < EARLIEST:
+        raise InvalidSchedule(field, "out_of_range", "must not be before the year 1900")

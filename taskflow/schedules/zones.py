@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from taskflow.errors import InvalidSchedule
 
-LATEST = datetime(2199, 12, 31, tzinfo=UTC)  # what the API and the table of tasks take as a time
+# What schedules and filters take as a time, up to what the API and the table of tasks do.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 

@@ -98,7 +98,7 @@ class Handler(Generic[PayloadT, P, R]):
             self.isolation = options.get("isolation", "thread")
             if self.isolation not in get_args(Isolation):
                 raise ValueError(f"isolation must be 'thread' or 'process', not {self.isolation!r}")
-            self.recurrence = Recurrence.of(options)
+            self.recurrence = Recurrence.of(self.type, options)
         except (ValueError, InvalidSchedule) as error:
             raise self._mistake(str(error)) from error
 

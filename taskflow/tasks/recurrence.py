@@ -26,8 +26,8 @@ class Recurrence:
     jitter: float
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Recurrence | None:
-        """What the options of a handler say; None if it is run only when somebody enqueues it.
+    def of(cls, name: str, options: Mapping[str, Any]) -> Recurrence | None:
+        """What the options of a handler of the type `name` say; None if it is run only when somebody enqueues it.
 
         Raises `ValueError` or `InvalidSchedule`.
         """
@@ -44,17 +44,18 @@ class Recurrence:
             overlap=_one_of(given.get("overlap", "allow"), "overlap", ("allow", "skip")),
             jitter=seconds_of(given.get("jitter", 0), "jitter") or 0.0,
         )
-        found.check()
+        found.check(name)
         return found
 
-    def check(self) -> None:
-        """Raises `InvalidSchedule` if it cannot fire."""
+    def check(self, name: str) -> None:
+        """Raises `InvalidSchedule` if it cannot fire, or have this name."""
         # Here, since the rules cost a producer that has no schedule 30 ms and more to import.
-        from taskflow.schedules import Timing
+        from taskflow.schedules import Timing, check_name
 
         if self.cron is not None and not isinstance(self.cron, str):
             raise ValueError(f"cron must be a text such as '0 7 * * 1-5', not {self.cron!r}")
         Timing(self.cron, self.interval, str(self.timezone), datetime.now(UTC)).check()
+        check_name(name)
 
     def columns(self) -> dict[str, Any]:
         """The values for the columns of `taskflow.schedules`."""

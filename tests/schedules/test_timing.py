@@ -69,6 +69,8 @@ class TestBounds:
             (Timing(None, 5, "Mars/Olympus", BORN), "timezone"),
             (cron("x"), "cron"),
             (every(5, starts_at=NOW, ends_at=BORN), "ends_at"),
+            (every(5, starts_at=datetime.min.replace(tzinfo=UTC)), "starts_at"),
+            (cron("@daily", ends_at=datetime.min.replace(tzinfo=UTC)), "ends_at"),
         ],
     )
     def test_what_cannot_fire_is_refused(self, timing: Timing, field: str) -> None:

@@ -120,6 +120,13 @@ class TestCreate:
             ({"interval": 60, "name": ""}, "/name"),
             ({"interval": 60, "name": ".."}, "/name"),
             ({"interval": 60, "name": "a" * 201}, "/name"),
+            ({"interval": 60, "name": "27"}, "/name"),
+            ({"interval": 60, "name": "0" * 30}, "/name"),
+            ({"interval": 60, "starts_at": "0001-01-01T00:00:00Z"}, "/starts_at"),
+            ({"cron": "@daily", "starts_at": "0001-01-01T00:00:00Z", "enabled": False}, "/starts_at"),
+            ({"cron": "@daily", "starts_at": "1899-12-31T23:59:59Z"}, "/starts_at"),
+            ({"cron": "@daily", "ends_at": "0001-01-01T00:00:00Z", "enabled": False}, "/ends_at"),
+            ({"cron": "@daily", "ends_at": "9999-12-31T23:59:59Z"}, "/ends_at"),
             ({"interval": 60, "queue": "a b"}, "/queue"),
             ({"interval": 60, "starts_at": "tomorrow"}, "/starts_at"),
             ({"interval": 60, "starts_at": "2031-01-01T00:00:00Z", "ends_at": "2030-01-01T00:00:00Z"}, "/ends_at"),
@@ -181,12 +188,18 @@ class TestRead:
         by_name = client.get(f"{SCHEDULES}/by%20name%20%26%20more")
         assert client.get(f"{SCHEDULES}/{made['id']}").json == by_name.json == made
 
-    def test_a_name_that_is_a_number_is_found_unless_it_is_an_id(self, client: FlaskClient) -> None:
+    def test_an_older_name_that_is_a_number_is_found_unless_it_is_an_id(
+        self, client: FlaskClient, connection: Connection
+    ) -> None:
         first = create(client, "first")
-        create(client, "777")
-        create(client, first["id"])
+        rename = "UPDATE taskflow.schedules SET name = %s WHERE name = %s"
+        for name, number in (("second", "777"), ("third", first["id"])):
+            create(client, name)
+            connection.execute(rename, [number, name])
         assert client.get(f"{SCHEDULES}/777").json["name"] == "777"
         assert client.get(f"{SCHEDULES}/{first['id']}").json["name"] == "first"
+        changed = client.patch(f"{SCHEDULES}/777", json={"name": "777", "priority": 3})
+        assert (changed.status_code, changed.json["priority"]) == (200, "critical")
 
     @pytest.mark.parametrize("key", ["0", "-1", "9" * 40, "no", "%00", "%F0%9F%92%A9", "%FF", "1'--", "a" * 3000])
     @pytest.mark.parametrize("verb", ["", "/pause", "/resume", "/run"])
@@ -249,7 +262,7 @@ class TestChange:
 
     @pytest.mark.parametrize(
         "patch", [{"cron": None, "interval": None}, {"cron": "* * * * *", "interval": 5}, {"cron": "60 * * * *"},
-        {"name": None},
+        {"name": None}, {"name": "27"}, {"starts_at": "0001-01-01T00:00:00Z"}, {"ends_at": "2000-01-01T00:00:00Z"},
                   {"timezone": "x"}, {"id": "7"}, {"run_count": 7}, {"next_run_at": None}],
     )  # fmt: skip
     def test_what_would_not_be_a_schedule_is_refused(self, client: FlaskClient, patch: dict[str, Any]) -> None:

@@ -142,6 +142,15 @@ def test_a_mistake_is_told_where_it_is_made(options: dict[str, Any], reason: str
         registered(**options)
 
 
+def test_a_type_of_digits_cannot_recur_since_its_schedule_would_have_that_name() -> None:
+    def handler(payload: dict[str, Any]) -> None:
+        pass
+
+    with pytest.raises(RegistrationError, match="name: must not be digits only"):
+        task("27", registry=Registry(), interval=60)(handler)
+    task("27", registry=Registry())(handler)
+
+
 def test_a_handler_that_needs_a_payload_cannot_recur_without_one() -> None:
     with pytest.raises(RegistrationError, match="empty payload"):
 

@@ -147,6 +147,9 @@ def problem_of(error: errors.TaskflowError) -> Problem:
             return Problem("invalid_payload", str(error), problems=error.problems)
         case errors.InvalidTask():
             return Problem("invalid_task", str(error))
+        case errors.InvalidSchedule(field=field, code=code, detail=detail):
+            problem = FieldProblem(f"/{field}", code, detail)
+            return Problem("invalid_request", f"{problem.pointer}: {detail}", problems=[problem])
         case errors.DatabaseUnavailable():
             return Problem("database_unavailable", "PostgreSQL cannot be reached at the moment; try again soon.")
         case errors.SchemaMismatch():

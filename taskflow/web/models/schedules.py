@@ -28,7 +28,7 @@ Name = Annotated[
     str,
     Field(
         pattern=r"^[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,199}$",
-        description="unique; up to 200 characters, none of them a slash; one that is a number is found by its id only",
+        description="unique; up to 200 characters, none of them a slash, and not digits only, which stand for an id",
     ),
 ]
 Cron = Annotated[

@@ -22,7 +22,7 @@ from taskflow.web.tasks.representation import PRIORITY_NAMES
 SHOWN_TIMES = 5
 WANTED = bindparam("wanted", type_=BigInteger)
 NAME = bindparam("name", type_=Text)
-# By its id, or else by its name: a name may be a number too.
+# By its id, or else by its name: older ones may be a number.
 FIND = (
     select(schedules, func.clock_timestamp().label("now"))
     .where(or_(schedules.c.id == WANTED, schedules.c.name == NAME))
@@ -103,7 +103,7 @@ def _next_runs(row: Row[Any]) -> list[datetime]:
     assert first is not None
     try:
         return [first, *timing_of(row).upcoming(first, count - 1)]
-    except InvalidSchedule:  # somebody has written it with SQL; the leader says so
+    except (InvalidSchedule, OverflowError):  # somebody has written it with SQL; the leader says so
         return [first]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Row, any_, bindparam, delete, func, literal, 
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from taskflow.errors import FieldProblem, InvalidSchedule, InvalidTask
-from taskflow.schedules import Timing
+from taskflow.schedules import Timing, check_name
 from taskflow.schema import schedules
 from taskflow.web.access import audit
 from taskflow.web.access.auth import require_queue
@@ -67,12 +67,11 @@ def create(body: NewSchedule) -> Response:
     `warnings` in the answer say what keeps its tasks from being run, a type that no worker knows for instance.
     """
     require_queue(body.queue)
+    check_name(body.name)
     _check_payload(body)
     now = services().database.fetch(NOW)[0][0]
     columns = {**body.columns(), "created_at": now}
     columns["next_run_at"] = _next_run(columns, now)
-    if body.enabled and columns["next_run_at"] is None:
-        raise _invalid(InvalidSchedule("ends_at", "never_fires", "there is no fire time between now and then"))
     services().queues.ensure(body.queue)
     rows = audit.change(
         insert(schedules).values(columns).on_conflict_do_nothing().returning(schedules),
@@ -113,7 +112,7 @@ def preview(body: PreviewBody) -> Response:
     """
     now = services().database.fetch(NOW)[0][0]
     timing = Timing(body.cron, body.interval, body.timezone, now, body.starts_at, body.ends_at)
-    _check(timing)
+    timing.check()
     times = timing.upcoming(body.after or now, body.count)
     return answer({"next_runs": times, "count": len(times)})
 
@@ -153,6 +152,8 @@ def change(schedule_id: str, body: MergePatch) -> Response:
         changed = {name: value for name, value in columns.items() if value != settings[name]}
         if not changed:
             return _tagged(row)
+        if "name" in changed:
+            check_name(wanted.name)
         if "queue" in changed:
             require_queue(wanted.queue)
             services().queues.ensure(wanted.queue)
@@ -274,21 +275,13 @@ def _next_run(columns: dict[str, Any], now: datetime) -> datetime | None:
         columns["starts_at"],
         columns["ends_at"],
     )
-    _check(timing)
-    return timing.next_after(now) if columns["enabled"] else None
-
-
-def _check(timing: Timing) -> None:
-    try:
-        timing.check()
-    except InvalidSchedule as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: InvalidSchedule) -> Problem:
-    pointer = f"/{error.field}"
-    problem = FieldProblem(pointer, error.code, error.detail)
-    return Problem("invalid_request", f"{pointer}: {error.detail}", problems=[problem])
+    timing.check()
+    if not columns["enabled"]:
+        return None
+    following = timing.next_after(now)
+    if following is None:
+        raise InvalidSchedule("ends_at", "never_fires", "there is no fire time between now and then")
+    return following
 
 
 def _check_payload(schedule: NewSchedule) -> None:
