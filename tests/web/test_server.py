@@ -190,6 +190,7 @@ NO_HTTP = [
     (b"GET / HTTP/1.1\r\nX-A: " + b"b" * 9000 + b"\r\n\r\n", 431, "headers_too_large"),
     (b"nonsense\r\n\r\n", 400, "bad_request"),
     (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400, "bad_request"),
+    (b"GET /live HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\n\r\n", 417, "expectation_failed"),
     (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n", 501, "not_implemented"),
 ]
 

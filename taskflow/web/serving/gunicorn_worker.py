@@ -112,6 +112,8 @@ def _problem(error: BaseException) -> Problem | None:
             return Problem("headers_too_large", "There are more headers, or longer ones, than this server reads.")
         case http_errors.UnsupportedTransferCoding():
             return Problem("not_implemented", "The body has a transfer coding that this server does not know.")
+        case http_errors.ExpectationFailed():
+            return Problem("expectation_failed", "The only expectation that this server meets is 100-continue.")
         case http_errors.ParseException():
             return Problem("bad_request", "The request is not valid HTTP.")
         case _:
