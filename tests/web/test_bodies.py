@@ -130,3 +130,18 @@ def test_html_in_a_payload_comes_back_as_json(client: FlaskClient) -> None:
     assert response.mimetype == "application/json"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.json["payload"] == {"a": "</script><img onerror=x>"}
+
+
+def test_an_integer_may_be_written_with_a_fraction_of_zero(client: FlaskClient) -> None:
+    settings = {"priority": -1, "weight": 2, "max_workers": 4, "max_retries": 3, "max_depth": 9, "rate_limit": 5}
+    given = {name: float(value) for name, value in settings.items()}
+
+    made = client.post("/api/v1/queues", json={"name": "a", **given, "type_limits": {"email": {"rate_limit": 10.0}}})
+    changed = client.patch("/api/v1/queues/a", json={"weight": 7.0})
+
+    assert (made.status_code, {name: made.json[name] for name in settings}) == (201, settings)
+    assert made.json["type_limits"]["email"]["rate_limit"] == 10
+    assert '"weight":7,' in changed.text
+    schedule = {"name": "s", "type": "echo", "interval": 60, "max_runs": 7.0, "priority": 3.0}
+    assert client.post("/api/v1/schedules", json=schedule).json["max_runs"] == 7
+    assert client.post("/api/v1/schedules/preview", json={"interval": 60, "count": 2.0}).json["count"] == 2

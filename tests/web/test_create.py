@@ -110,16 +110,24 @@ def test_every_field_reaches_the_database(client: FlaskClient, connection: psyco
     assert row == ("linear", 2, 3.5)
 
 
-@pytest.mark.parametrize(("given", "name"), [(0, "low"), (1, "normal"), ("high", "high"), ("Critical", "critical")])
+@pytest.mark.parametrize(
+    ("given", "name"), [(0, "low"), (1, "normal"), (1.0, "normal"), ("high", "high"), ("Critical", "critical")]
+)
 def test_a_priority_is_a_number_or_a_name(client: FlaskClient, given: object, name: str) -> None:
     assert create(client, priority=given).json["priority"] == name
 
 
 def test_another_priority_is_refused(client: FlaskClient) -> None:
-    for priority in (-1, 4, 10**30, 1.0, True, "2", "urgent", [1]):
+    for priority in (-1, 4, 10**30, 1.5, 4.0, True, "2", "urgent", [1]):
         response = create(client, priority=priority)
 
         assert (response.status_code, pointers(response)) == (422, {"/priority": "priority"}), priority
+
+
+def test_a_count_may_be_written_with_a_fraction_of_zero_and_no_other(client: FlaskClient) -> None:
+    assert create(client, max_retries=2.0, max_attempts=3.0).json["max_attempts"] == 3
+    for wrong in (2.5, -1.0, 1000.0, 1e300):
+        assert pointers(create(client, max_retries=wrong)).keys() == {"/max_retries"}, wrong
 
 
 def test_null_means_the_default_where_there_is_one(client: FlaskClient) -> None:

@@ -137,6 +137,12 @@ class TestCreate:
             ({"name": "a", "type_limits": {"email": {"limit": 1}}}, "/type_limits/email/limit"),
             ({"name": "a", "type_limits": {"email": 1}}, "/type_limits/email"),
             ({"name": "a", "type_limits": {f"t{n}": {} for n in range(1001)}}, "/type_limits"),
+            ({"name": "a", "type_limits": {"": {}}}, "/type_limits/"),
+            ({"name": "a", "type_limits": {"a/b" * 100: {}}}, "/type_limits/" + "a~1b" * 100),
+            ({"name": "a", "type_limits": {"a": {"[key]": 1}}}, "/type_limits/a/[key]"),
+            ({"name": "a", "type_limits": {"[key]": 1}}, "/type_limits/[key]"),
+            ({"name": "a", "weight": 1.5}, "/weight"),
+            ({"name": "a", "weight": 0.0}, "/weight"),
             ({"name": "a", "colour": "red"}, "/colour"),
         ],
     )
@@ -257,6 +263,7 @@ class TestChange:
             ({"colour": 1}, "/colour"),
             ({"name": "x"}, "/name"),
             ({"type_limits": {"a": {"b": 1}}}, "/type_limits/a/b"),
+            ({"type_limits": {"": {}}}, "/type_limits/"),
             ({"retention": {"running": 1}}, "/retention/running"),
         ],
     )

@@ -66,7 +66,7 @@ def validate(model: type[Model], value: Any) -> Model:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         problems = [
             FieldProblem(
-                pointer(item["loc"]),
+                pointer(_place(item)),
                 CODES.get(item["type"], item["type"]),
                 DETAILS.get(item["type"], shorten(item["msg"])),
             )
@@ -116,6 +116,12 @@ def decode(raw: bytes, line: int = 1) -> Any:
 def pointer(path: Any) -> str:
     """The RFC 6901 pointer to the place that the keys and indexes of `path` lead to."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
+def _place(item: Any) -> Any:
+    """The path to what is wrong. A key that is refused has one part more for pydantic, which is no part of the body."""
+    path = item["loc"]
+    return path[:-1] if path[-1:] == ("[key]",) and item["type"].startswith("string_") else path
 
 
 def shorten(text: str) -> str:

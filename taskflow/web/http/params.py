@@ -15,6 +15,7 @@ from taskflow.web.http.problems import Problem
 
 LARGEST_ID = 2**63 - 1
 DIGITS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+INTEGER = re.compile(r"-?[0-9]+", re.ASCII)  # Python would also read 1_0, and spaces around a number
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -48,6 +49,8 @@ def read(model: type[Model]) -> Model:
             given[name] = values
         elif len(values) > 1:
             problems.append(_problem(name, "duplicate", "is given twice"))
+        elif _is(model, name, int) and not INTEGER.fullmatch(values[0]):
+            problems.append(_problem(name, "int_parsing", "must be a whole number, in digits"))
         else:
             given[name] = values[0]
         if any("\x00" in text for text in (name, *values)):

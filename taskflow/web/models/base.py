@@ -19,7 +19,13 @@ LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
+def _whole(value: Any) -> Any:
+    """An integer is a number without a fraction to JSON Schema, 1.0 too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _priority(value: Any) -> Any:
+    value = _whole(value)
     if isinstance(value, str) and value.upper() in Priority.__members__:
         return int(Priority[value.upper()])
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3:
@@ -67,6 +73,8 @@ TimeField = Annotated[
     BeforeValidator(_time),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
+WHOLE = BeforeValidator(_whole)  # last in an annotation: bounds that follow it are not documented
+Integer = Annotated[int, WHOLE]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 Key = Annotated[str, Field(min_length=1, max_length=500)]
 Delay = Annotated[float, Field(ge=0, le=MONTH_SECONDS)]

@@ -9,15 +9,27 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from taskflow.web.models.base import CENTURY_SECONDS, MONTH_SECONDS, Answer, Body, Delay, Page, Query, QueueName, lower
+from taskflow.web.models.base import (
+    CENTURY_SECONDS,
+    MONTH_SECONDS,
+    WHOLE,
+    Answer,
+    Body,
+    Delay,
+    Integer,
+    Page,
+    Query,
+    QueueName,
+    lower,
+)
 
 MAX_TYPE_LIMITS = 1000
 LARGE = 1_000_000
 LARGEST_INTEGER = 2**31 - 1
 
 Strategy = Annotated[Literal["fixed", "linear", "exponential"], BeforeValidator(lower)]
-Count = Annotated[int, Field(ge=1, le=LARGE)]
-Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=1, le=LARGE), WHOLE]
+Rate = Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE]
 Period = Annotated[float, Field(gt=0, le=MONTH_SECONDS)]
 Kept = Annotated[float, Field(gt=0, le=CENTURY_SECONDS)]
 TypeName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -50,7 +62,7 @@ def _few(limits: dict[str, TypeLimit]) -> dict[str, TypeLimit]:
 class QueueSettings(Body):
     """The settings of a queue; what is left out has its default."""
 
-    priority: int = Field(0, ge=-LARGE, le=LARGE, description="queues with a higher one are served first")
+    priority: Integer = Field(0, ge=-LARGE, le=LARGE, description="queues with a higher one are served first")
     weight: Count = Field(1, description="share among queues of equal priority")
     max_workers: Count | None = Field(None, description="tasks that run at once, all workers together")
     key_limit: Count = Field(1, description="tasks of one concurrency_key that run at once")
@@ -59,13 +71,13 @@ class QueueSettings(Body):
     type_limits: Annotated[dict[TypeName, TypeLimit], AfterValidator(_few)] = Field(
         default_factory=dict, description="the same for single types"
     )
-    max_retries: int = Field(4, ge=0, le=999, description="attempts are one more")
+    max_retries: Integer = Field(4, ge=0, le=999, description="attempts are one more")
     retry_strategy: Strategy = "exponential"
     retry_delay: Delay = Field(1, description="seconds")
     max_retry_delay: Delay = Field(600, description="seconds")
     retry_jitter: float = Field(0.1, ge=0, le=1, description="a fraction of the delay")
     timeout: float = Field(300, gt=0, le=MONTH_SECONDS, description="seconds")
-    max_depth: int = Field(
+    max_depth: Integer = Field(
         LARGE, ge=1, le=LARGEST_INTEGER, description="tasks that may wait; 503 beyond, up to 10,000 TF503 in SQL"
     )
     dead_letter: bool = Field(True, description="false: a task whose attempts are used up ends as failed")

@@ -11,8 +11,10 @@ from pydantic_core import PydanticCustomError
 from taskflow.web.models.base import (
     CENTURY_SECONDS,
     MONTH_SECONDS,
+    WHOLE,
     Answer,
     Body,
+    Integer,
     Object,
     Page,
     PriorityField,
@@ -77,7 +79,9 @@ class NewSchedule(Renamed):
         "allow", description="skip: no task while one of the schedule has not ended"
     )
     jitter: float = Field(0, ge=0, le=MONTH_SECONDS, description="seconds by which a task is late at most, at random")
-    max_runs: int | None = Field(None, ge=1, le=LARGEST_INTEGER, description="tasks that it creates in all")
+    max_runs: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), WHOLE] | None = Field(
+        None, description="tasks that it creates in all"
+    )
     starts_at: TimeField = Field(None, description="no fire time is before it; an interval counts from it")
     ends_at: TimeField = Field(None, description="no fire time is after it")
     enabled: bool = True
@@ -126,7 +130,7 @@ class PreviewBody(Renamed):
     starts_at: TimeField = None
     ends_at: TimeField = None
     after: TimeField = Field(None, description="fire times after this one; null: after now")
-    count: int = Field(5, ge=1, le=100, description="how many")
+    count: Integer = Field(5, ge=1, le=100, description="how many")
 
 
 class SchedulesQuery(Page):

@@ -12,6 +12,7 @@ from taskflow.web.models.base import (
     CENTURY_SECONDS,
     EARLIEST,
     MONTH_SECONDS,
+    WHOLE,
     Answer,
     Body,
     Delay,
@@ -38,8 +39,8 @@ class TaskBody(Body):
     priority: PriorityField = None
     scheduled_at: TimeField = None
     delay: float | None = Field(None, ge=0, le=CENTURY_SECONDS)
-    max_retries: int | None = Field(None, ge=0, le=999)
-    max_attempts: int | None = Field(None, ge=1, le=1000)
+    max_retries: Annotated[int, Field(ge=0, le=999), WHOLE] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
     retry_strategy: Annotated[Literal["fixed", "linear", "exponential"] | None, BeforeValidator(lower)] = None
     retry_delay: Delay | None = None
     max_retry_delay: Delay | None = None

@@ -23,10 +23,10 @@ def of_text(text: str, pointer: str, *more: Filter) -> Filter:
 
 def of_query(query: TaskListQuery, *more: Filter) -> Filter:
     """What the parameters of a list ask for, all together, narrowed by `more`. Raises `Problem` as `of_text` does."""
-    wanted = filters.combine(
-        [parsed(query.q, "?q"), *(parsed(text, pointer) for pointer, text in _single(query)), visible(), *more]
-    )
-    check_breadth(wanted, "?q")
+    parts = [(pointer, parsed(text, pointer)) for pointer, text in (("?q", query.q), *_single(query))]
+    wanted = filters.combine([*(part for _, part in parts), visible(), *more])
+    # What is too broad asks for content: the first that does has to be narrowed.
+    check_breadth(wanted, next((pointer for pointer, part in parts if part.asks_for_content), "?q"))
     return wanted
 
 
