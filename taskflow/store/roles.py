@@ -263,6 +263,7 @@ INTERNAL_FUNCTIONS = (
     "note_removal",
     "tell_of_queue",
     "retry_delay",
+    "refuse_schedule_times",
     "ring_on_insert",
     "schedules_changed",
     "starts_left",

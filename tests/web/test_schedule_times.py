@@ -56,3 +56,20 @@ def test_one_that_sql_has_written_with_an_odd_time_is_shown_all_the_same(
         ' cron = NULL, "interval" = 7200'
     )
     assert len(client.get(ADDRESS).json["next_runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    "time", ["-infinity", "infinity", "4000-01-01 BC", "0001-01-01Z", "1899-12-31Z", "9999-12-31Z"]
+)
+@pytest.mark.parametrize("field", ["starts_at", "ends_at"])
+def test_sql_cannot_write_a_time_that_the_api_refuses(
+    client: FlaskClient, connection: psycopg.Connection[Any], field: str, time: str
+) -> None:
+    client.post(SCHEDULES, json=PAUSED)
+    with pytest.raises(psycopg.DataError, match="from 1900 to 2199"):
+        connection.execute(f"UPDATE taskflow.schedules SET {field} = %s", [time])
+    with pytest.raises(psycopg.DataError, match="from 1900 to 2199"):
+        connection.execute(
+            f"INSERT INTO taskflow.schedules (name, type, \"interval\", {field}) VALUES ('b', 'x', 60, %s)", [time]
+        )
+    connection.execute(f"UPDATE taskflow.schedules SET {field} = '1970-01-01Z'")
