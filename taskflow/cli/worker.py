@@ -19,6 +19,7 @@ from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import settings_with_database
 from taskflow.errors import SettingsError
 from taskflow.leader import Leader
+from taskflow.processes import settle
 from taskflow.settings import Settings
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
@@ -69,6 +70,7 @@ def command(
     if member is None:
         log_notices()
     import_handlers(settings.imports)
+    settle()
     candidate = Leader(settings) if leader else None
     if candidate is not None:
         candidate.start()
