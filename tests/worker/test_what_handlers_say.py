@@ -107,7 +107,7 @@ def test_the_logs_of_an_attempt_that_timed_out_are_there(
 ) -> None:
     monkeypatch.setattr("taskflow.worker.async_slots.GRACE_SECONDS", 0.2)
     release = threading.Event()
-    options: dict[str, Any] = {"registry": bench.registry, "timeout": 0.3, "max_attempts": 1}
+    options: dict[str, Any] = {"registry": bench.registry, "timeout": 1.0, "max_attempts": 1}
 
     @task("thread", **options)
     def in_thread(payload: dict[str, Any], context: Context) -> None:
@@ -156,8 +156,11 @@ def apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_logs_of_a_process_are_there_however_it_ended(
     bench: Bench, apart: dict[str, Any], then: str, status: str, more: int
 ) -> None:
-    task_id = bench.enqueue("logs_apart", f'{{"then": "{then}", "more": {more}}}', timeout=3 if then == "wait" else 60)
+    first = bench.enqueue("spin_apart", '{"seconds": 0}')
     with bench.worker(**apart):
+        bench.ended(first)  # its process is there now, and runs the next one too
+        payload = f'{{"then": "{then}", "more": {more}}}'
+        task_id = bench.enqueue("logs_apart", payload, timeout=2 if then == "wait" else 60)
         bench.ended(task_id)
     assert [told for _, told, _ in bench.executions(task_id)] == [status]
     ((first, *rest),) = logs(bench, task_id)
