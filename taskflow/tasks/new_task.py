@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, TypedDict, Unpack
 
 import orjson
 
-from taskflow.errors import InvalidTask
+from taskflow.errors import LONGEST_SECONDS, InvalidTask
 from taskflow.tasks.handler import AnyHandler, Handler, PriorityLike
 from taskflow.tasks.limits import check_key, check_max_attempts, check_queue, check_type, priority_of, seconds_of
 from taskflow.tasks.payload import encode_json, encode_payload
@@ -18,7 +18,6 @@ from taskflow.tasks.retry import RetryPolicy, Strategy
 from taskflow.tasks.texts import is_storable
 
 OnConflict = Literal["skip", "error", "replace"]
-MAX_DELAY_SECONDS = 100 * 365.25 * 86_400
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -175,10 +174,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "queue": check_queue,
     "priority": lambda value: int(priority_of(value)),
     "run_at": check_run_at,
-    "delay": lambda value: seconds_of(value, "delay", most=MAX_DELAY_SECONDS),
+    "delay": lambda value: seconds_of(value, "delay", most=LONGEST_SECONDS),
     "unique_key": lambda value: check_key(value, "unique_key"),
     "on_conflict": _check_on_conflict,
-    "unique_for": lambda value: seconds_of(value, "unique_for", most=MAX_DELAY_SECONDS),
+    "unique_for": lambda value: seconds_of(value, "unique_for", most=LONGEST_SECONDS),
     "max_attempts": check_max_attempts,
     "timeout": lambda value: seconds_of(value, "timeout", positive=True),
     "concurrency_key": lambda value: check_key(value, "concurrency_key"),

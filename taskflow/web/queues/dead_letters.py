@@ -15,12 +15,12 @@ from taskflow.store.filter_terms import StateIs
 from taskflow.store.filters import Filter
 from taskflow.web.access import audit
 from taskflow.web.http import params
+from taskflow.web.models.base import CENTURY_SECONDS
 from taskflow.web.models.dead_letters import DeadLetterFilter
 from taskflow.web.models.task_lists import TaskListQuery
 from taskflow.web.queues.purging import LONGEST_SECONDS
 from taskflow.web.services import services
 from taskflow.web.tasks import filtering
-from taskflow.web.tasks.batches import LONGEST_DELAY_SECONDS
 from taskflow.web.tasks.rivals import rival_withheld
 
 DEAD = Filter((StateIs(frozenset({"dead_letter"})),))
@@ -129,14 +129,13 @@ def retry_one(number: int, options: dict[str, Any]) -> None:
 
 def retry(selection: Selection, *, payload: dict[str, Any] | None, per_second: float | None, target: str) -> int:
     """Make them pending again; returns how many. Passed over is one whose unique key a live task has."""
-    step = 0.0 if per_second is None else min(1 / per_second, LONGEST_DELAY_SECONDS)
+    step = 0.0 if per_second is None else min(1 / per_second, CENTURY_SECONDS)
     options = {} if payload is None else {"payload": payload}
     done = 0
 
     def batch(connection: Connection, ids: list[int]) -> int:
         nonlocal done
-        first = min(done * step, LONGEST_DELAY_SECONDS)
-        parameters = {"ids": ids, "options": options, "first": first, "step": step}
+        parameters = {"ids": ids, "options": options, "first": done * step, "step": step}
         retried: int = connection.execute(RETRY, parameters).scalar_one()
         done += retried
         return retried

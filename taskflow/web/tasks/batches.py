@@ -16,6 +16,7 @@ from taskflow.store import filters
 from taskflow.store.filter_terms import FINISHED, LIVE, OneOf, StateIs
 from taskflow.store.filters import Filter
 from taskflow.web.access import audit
+from taskflow.web.models.base import CENTURY_SECONDS
 from taskflow.web.services import services
 from taskflow.web.tasks import filtering
 from taskflow.web.tasks.task_search import OLDEST, After, Search
@@ -25,7 +26,6 @@ CHUNK = 500
 COUNTED_CHUNK = 5_000
 # A router gives a request up after 30 s: what is not done by then is left to the next request.
 LONGEST_SECONDS = 20.0
-LONGEST_DELAY_SECONDS = 100 * 365.25 * 86_400
 LIVING = Filter((StateIs(frozenset({*LIVE, "scheduled"})),))
 ENDED = Filter((StateIs(frozenset({*FINISHED, "dead_letter"})),))
 REACHED = {"cancel": LIVING, "retry": ENDED, "delete": ENDED}
@@ -92,7 +92,7 @@ def _apply(batch: Batch, ids: list[int], before: int) -> int:
     delays: list[float] = []
     if batch.action == "retry" and (batch.per_second or batch.begins_at):
         pace = batch.per_second or float("inf")
-        delays = [min((before + place) / pace, LONGEST_DELAY_SECONDS) for place in range(len(ids))]
+        delays = [min((before + place) / pace, float(CENTURY_SECONDS)) for place in range(len(ids))]
     parameters = {
         "action": batch.action,
         "ids": ids,
