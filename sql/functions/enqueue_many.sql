@@ -1,8 +1,9 @@
 -- Creates many tasks at once, all or none: a JSON array of objects with the names of enqueue's parameters and options.
 -- Answers a row a task: its index from 0, id, created, state.
 --
--- Most say no more than type, payload, queue and priority: then one look at each tells that, and the other columns keep
+-- Most say no more than type, payload, queue and priority: then one look at each tells that, and the other columns get
 -- their defaults. Ids are given out and returned in the order of the array, since nothing sorts the rows on their way.
+-- A default that is a variable of the column's domain is checked once, and not again for every row: a 25th of the time.
 -- Others without a unique key go in by one INSERT as well, with ids drawn beforehand, so that index and id belong together.
 -- Those with one go through enqueue, in key order, so that two callers with the same keys cannot block each other.
 CREATE OR REPLACE FUNCTION taskflow.enqueue_many(tasks jsonb)
@@ -17,6 +18,10 @@ DECLARE
         'on_conflict', 'delay', 'unique_for'];
     v_task record;
     v_problem record;
+    v_metadata constant taskflow."json_object" := '{}';
+    v_tags constant taskflow.tag_list := '{}';
+    v_key constant taskflow.short_key := NULL;
+    v_created_by constant text := session_user;
 BEGIN
     IF jsonb_typeof(tasks) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'tasks must be a JSON array of objects' USING ERRCODE = '22023';
@@ -28,8 +33,10 @@ BEGIN
     THEN
         RETURN QUERY
         WITH stored AS (
-            INSERT INTO taskflow.tasks AS t (type, payload, queue, priority)
-            SELECT g.type, coalesce(g.payload, '{}'), coalesce(g.queue, 'default'), coalesce(g.priority, 1)
+            INSERT INTO taskflow.tasks AS t (type, payload, queue, priority, metadata, tags, unique_key, concurrency_key,
+                created_by)
+            SELECT g.type, coalesce(g.payload, '{}'), coalesce(g.queue, 'default'), coalesce(g.priority, 1), v_metadata,
+                v_tags, v_key, v_key, v_created_by
             FROM jsonb_to_recordset(tasks) AS g (type text, payload jsonb, queue text, priority integer)
             RETURNING t.id)
         SELECT (row_number() OVER ())::integer - 1, s.id, true, 'pending' FROM stored s;

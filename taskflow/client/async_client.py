@@ -15,6 +15,7 @@ from taskflow.client.requests import (
     as_new_tasks,
     check_size,
     client_settings,
+    many_tasks,
     retry_options,
 )
 from taskflow.store import client_statements as statements
@@ -105,7 +106,7 @@ class AsyncClient:
 
         Returns what became of each, in the order given.
         """
-        many = statements.enqueue_many(list(as_new_tasks(tasks, self.settings)))
+        many = many_tasks(tasks, self.settings)
         if connection is not None:
             return many.in_order(await execute_together(connection, many.operations))
         with errors_translated():

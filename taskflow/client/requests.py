@@ -11,10 +11,13 @@ from typing import Any
 import orjson
 
 from taskflow.errors import InvalidTask, SettingsError, WaitTimeout
+from taskflow.store import client_statements as statements
 from taskflow.tasks.new_task import NewTask
+from taskflow.tasks.payload import may_be_unsound
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.5
+_TOGETHER = frozenset(["type", "payload", "queue", "priority"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,43 @@ def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSet
             error.args = (f"task {number}: {error.args[0]}",)
             raise
         yield task
+
+
+def many_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> statements.ManyTasks:
+    """What creates tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is
+    wrong.
+    """
+    given = list(tasks)
+    chunks = [given[first : first + statements.MANY_TASKS] for first in range(0, len(given), statements.MANY_TASKS)]
+    encoded: list[str] = []
+    for chunk in chunks:
+        together = _encoded_together(chunk, limits)
+        if together is None:
+            return statements.enqueue_many(list(as_new_tasks(given, limits)))
+        encoded.append(together)
+    return statements.enqueue_plain(encoded, len(given))
+
+
+def _encoded_together(tasks: list[Any], limits: ClientSettings) -> str | None:
+    """Tasks with no more than a type, payload, queue and priority as one JSON array, which takes a fifth of the time.
+
+    None if one of them has more, or may be wrong: looked at one by one, it is told which, and what is wrong with it.
+    """
+    for task in tasks:
+        if task.__class__ is not dict or task.get("payload").__class__ is not dict or not task.keys() <= _TOGETHER:
+            return None
+    try:
+        for type, queue, priority in {(task["type"], task.get("queue"), task.get("priority")) for task in tasks}:
+            checked = NewTask(type, queue=queue, priority=priority)
+            if checked.type != type or checked.fields.get("priority") != priority:  # a handler, a priority's name
+                return None
+        encoded = orjson.dumps(tasks)
+    except (InvalidTask, KeyError, TypeError, ValueError):
+        return None
+    if len(encoded) > limits.max_payload_bytes:  # then each is shorter
+        return None
+    text = encoded.decode()
+    return None if may_be_unsound(text, tasks) else text
 
 
 def _from_mapping(given: Any) -> NewTask:

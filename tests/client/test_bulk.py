@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import psycopg
 import pytest
 
 from taskflow import InvalidTask, NewTask, TaskflowError, task
+from taskflow.client.requests import ClientSettings, as_new_tasks, many_tasks
 from taskflow.store.client_statements import COPY_LOOKAHEAD, MANY_BYTES, MANY_TASKS, enqueue_many
 from taskflow.tasks.registry import Registry
+from taskflow.tasks.task import Priority
 
 
 @task("mail", queue="outbox", priority="high", max_attempts=3, registry=Registry())
@@ -91,6 +97,87 @@ def test_the_task_that_is_wrong_is_named(client, count, bulk, wrong, said):
     with pytest.raises(InvalidTask, match=said):
         getattr(client, bulk)([{"type": "mail"}, NewTask("mail"), wrong])
     assert count() == 0
+
+
+LIMITS = ClientSettings("", max_payload_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"queue": "outbox"}, {"priority": 3}, {"queue": None, "priority": None}, {"queue": "a.b", "priority": 0}],
+    ids=repr,
+)
+@pytest.mark.parametrize("value", [None, {"a": [None, "ä", 1.5, "null"]}], ids=repr)
+def test_plain_tasks_are_encoded_together_and_say_the_same(more, value):
+    tasks = [{"type": "mail", "payload": {"value": value}, **more}, {"type": "other", "payload": {}}]
+    together, one_by_one = many_tasks(tasks, LIMITS), enqueue_many(list(as_new_tasks(tasks, LIMITS)))
+    assert together.operations[0].sql != one_by_one.operations[0].sql
+    ((said,), (expected,)) = (
+        [[{name: v for name, v in task.items() if v is not None} for task in orjson.loads(op.parameters[0])]]
+        for op in (together.operations[0], one_by_one.operations[0])
+    )
+    assert said == expected
+
+
+@dataclass
+class Letter:
+    to: str
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "mail"},
+        {"type": "mail", "payload": None},
+        {"type": "mail", "payload": Letter("a")},
+        {"type": "mail", "payload": OrderedDict(a=1)},
+        {"type": send, "payload": {}},
+        {"type": "mail", "payload": {}, "priority": "high"},
+        {"type": "mail", "payload": {}, "priority": Priority.HIGH},
+        {"type": "mail", "payload": {"pair": (1, None)}},
+        {"type": "mail", "payload": {"letter": Letter("a"), "null": None}},
+        {"type": "mail", "payload": {"a": "\\u0000"}},
+        {"type": "mail", "payload": {"a": "x" * 9_980}},
+        {"type": "mail", "payload": {}, "tags": ["a"]},
+        NewTask("mail"),
+    ],
+    ids=repr,
+)
+def test_a_task_of_another_kind_is_stored_the_same(client, odd):
+    alone, beside = client.enqueue_many([odd]), client.enqueue_many([{"type": "mail", "payload": {}}, odd])
+    one = client.enqueue_new(odd if isinstance(odd, NewTask) else NewTask(**odd))
+    stored = [client.get(id) for id in (alone[0].id, beside[1].id, one.id)]
+    kept = [(t.type, t.payload, t.queue, t.priority, t.max_attempts, t.tags, t.created_by, t.state) for t in stored]
+    assert kept[0] == kept[1] == kept[2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"type": "", "payload": {}}, "type must be a text of 1 to 200 characters"),
+        ({"type": ["mail"], "payload": {}}, "type must be a text"),
+        ({"type": "mail", "payload": {}, "queue": "a b"}, "queue must be 1 to 100 letters"),
+        ({"type": "mail", "payload": {}, "queue": {}}, "queue must be 1 to 100 letters"),
+        ({"type": "mail", "payload": {}, "priority": 4}, "priority must be 0 to 3"),
+        ({"type": "mail", "payload": {}, "priority": True}, "priority must be 0 to 3"),
+        ({"type": "mail", "payload": {"a": [None, math.nan]}}, "payload at /a/1 cannot be stored as JSON: nan"),
+        ({"type": "mail", "payload": {"a": None, "b": "\x00"}}, "payload at /b .*NUL"),
+        ({"type": "mail", "payload": {"a": "\ud800"}}, "payload at /a cannot be stored"),
+        ({"type": "mail", "payload": {1: None}}, "payload cannot be stored as JSON: the key 1 is no text"),
+        ({"type": "mail", "payload": {"a": {1, 2}}}, "payload at /a cannot be stored"),
+        ({"payload": {}, "queue": "a"}, "it has no type"),
+    ],
+    ids=repr,
+)
+def test_a_plain_task_that_is_wrong_is_named(client, count, wrong, said):
+    with pytest.raises(InvalidTask, match=f"^task 1: {said}"):
+        client.enqueue_many([{"type": "mail", "payload": {}}, wrong])
+    assert count() == 0
+
+
+def test_a_thousand_plain_tasks_may_be_longer_than_one_may_be(client, count):
+    answers = client.enqueue_many({"type": "mail", "payload": {"text": "x" * 2_000}} for _ in range(MANY_TASKS + 1))
+    assert [len(set(answers)), count("length(payload ->> 'text') = 2000")] == [MANY_TASKS + 1, MANY_TASKS + 1]
 
 
 def test_two_callers_with_the_same_keys_in_opposite_order_do_not_end_in_a_deadlock(client, dsn):
