@@ -1,15 +1,18 @@
 """`taskflow bench enqueue`: what the client, the SQL functions and the triggers cost a producer.
 
 One by one against a bare INSERT on the same connection; in bulk against the same rows into a twin of the table, with
-the same columns and indexes and without triggers and checks.
+the same columns and indexes and without triggers and checks: COPY against COPY, and `enqueue_many` both against itself,
+which tells what triggers and checks cost, and against one INSERT of the whole call, which tells what all of it costs.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import resources
+from typing import Any
 
 import orjson
 
@@ -18,16 +21,20 @@ from taskflow.bench.rounds import in_turn, rates
 from taskflow.bench.server import Server
 from taskflow.bench.tasks import Connection
 from taskflow.client import Client
+from taskflow.client.connections import execute_together
+from taskflow.client.requests import many_tasks
+from taskflow.store.client_statements import Answer, Operation
 from taskflow.store.connection import connect
 
 SINGLE_GOAL, MANY_GOAL, COPY_GOAL = Goal(at_least=0.8), Goal(at_least=0.85), Goal(at_least=0.7)
 PER_CALL = 1_000
 ONE_BY_ONE = 500  # each waits for the disk
 TYPE = "bench.noop"
+SCHEMA, TWIN = "taskflow", "taskflow_twin"
 Producer = Callable[[int], None]
 
 
-def run(server: Server, *, tasks: int = 20_000, rounds: int = 7) -> Report:
+def run(server: Server, *, tasks: int = 20_000, rounds: int = 11) -> Report:
     """Enqueue up to 500 tasks one by one, and `tasks` in bulk, each way in turn with its baseline."""
     with server.database() as dsn, connect(dsn, name="bench") as connection, Client(dsn) as client:
         connection.execute(resources.files(__package__).joinpath("twin.sql").read_text())
@@ -45,12 +52,23 @@ def run(server: Server, *, tasks: int = 20_000, rounds: int = 7) -> Report:
             connection,
             partial(_twin_inserts, connection),
             {
-                "client.enqueue_many, 1,000 a call": (partial(_client_many, client, connection), MANY_GOAL),
-                "SQL enqueue_many(), 1,000 a call": (partial(_sql_many, connection), MANY_GOAL),
+                "client.enqueue_many against INSERT": (partial(_client_many, client, connection, SCHEMA), MANY_GOAL),
+                "SQL enqueue_many() against INSERT": (partial(_sql_many, connection, SCHEMA), MANY_GOAL),
             },
             tasks,
             rounds,
         )
+        for name, produce in (
+            ("client.enqueue_many", partial(_client_many, client, connection)),
+            ("SQL enqueue_many()", partial(_sql_many, connection)),
+        ):
+            figures += _compare(
+                connection,
+                partial(produce, TWIN),
+                {f"{name} against itself": (partial(produce, SCHEMA), MANY_GOAL)},
+                tasks,
+                rounds,
+            )
         figures += _compare(
             connection,
             partial(_copy, connection, "taskflow_twin.tasks"),
@@ -109,21 +127,33 @@ def _twin_inserts(connection: Connection, tasks: int) -> None:
         connection.execute(statement, (call,), prepare=True).fetchall()
 
 
-def _sql_many(connection: Connection, tasks: int) -> None:
+def _sql_many(connection: Connection, schema: str, tasks: int) -> None:
+    statement = f"SELECT * FROM {schema}.enqueue_many(%s::jsonb)"
     for call in _calls(tasks):
-        connection.execute("SELECT * FROM taskflow.enqueue_many(%s::jsonb)", (call,), prepare=True).fetchall()
+        connection.execute(statement, (call,), prepare=True).fetchall()
 
 
-def _client_many(client: Client, connection: Connection, tasks: int) -> None:
-    for first in range(0, tasks, PER_CALL):
-        numbers = range(first, min(first + PER_CALL, tasks))
-        client.enqueue_many([{"type": TYPE, "payload": {"n": n}} for n in numbers], connection=connection)
+def _client_many(client: Client, connection: Connection, schema: str, tasks: int) -> None:
+    if schema == SCHEMA:
+        for call in _given(tasks):
+            client.enqueue_many(call, connection=connection)
+        return
+    for call in _given(tasks):  # what the client does, with the twin's function
+        many = many_tasks(call, client.settings)
+        many.in_order(execute_together(connection, [_moved(operation, schema) for operation in many.operations]))
+
+
+def _moved(operation: Operation[Answer], schema: str) -> Operation[Answer]:
+    return replace(operation, sql=operation.sql.replace(f"{SCHEMA}.", f"{schema}."))
 
 
 def _calls(tasks: int) -> Iterator[str]:
+    return (orjson.dumps(call).decode() for call in _given(tasks))
+
+
+def _given(tasks: int) -> Iterator[list[Mapping[str, Any]]]:
     for first in range(0, tasks, PER_CALL):
-        numbers = range(first, min(first + PER_CALL, tasks))
-        yield orjson.dumps([{"type": TYPE, "payload": {"n": n}} for n in numbers]).decode()
+        yield [{"type": TYPE, "payload": {"n": n}} for n in range(first, min(first + PER_CALL, tasks))]
 
 
 def _copy(connection: Connection, table: str, tasks: int) -> None:

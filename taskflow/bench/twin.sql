@@ -29,3 +29,11 @@ BEGIN
         EXECUTE replace(it.indexdef, ' ON taskflow.tasks_live ', ' ON taskflow_twin.tasks_live ');
     END LOOP;
 END $$;
+
+-- The function that fills it: the product's own, with the twin in the table's place.
+DO $$
+BEGIN
+    EXECUTE replace(replace(pg_get_functiondef('taskflow.enqueue_many(jsonb)'::regprocedure),
+        'FUNCTION taskflow.enqueue_many', 'FUNCTION taskflow_twin.enqueue_many'),
+        'INSERT INTO taskflow.tasks ', 'INSERT INTO taskflow_twin.tasks ');
+END $$;

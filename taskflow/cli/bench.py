@@ -105,7 +105,7 @@ def drain_command(server: Server, **parameters: Any) -> Report:
 
 @command.command("enqueue")
 @tasks_option(20_000)
-@rounds_option(7)
+@rounds_option(11)
 @measured
 def enqueue_command(server: Server, **parameters: Any) -> Report:
     """One by one, in bulk, by COPY and in SQL, against bare INSERTs and a table without triggers and checks."""

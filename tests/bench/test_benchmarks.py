@@ -41,7 +41,7 @@ SMALL: list[tuple[Callable[..., Report], dict[str, Any], set[str]]] = [
     (
         enqueue.run,
         {"tasks": 300, "rounds": 1},
-        {"client.enqueue", "SQL enqueue()", "client.enqueue_many, 1,000 a call", "COPY", "client.copy"},
+        {"client.enqueue", "SQL enqueue()", "client.enqueue_many against itself", "COPY", "client.copy"},
     ),
     (latency.run, {"tasks": 10}, {"pickup p50, commit acknowledged → handler", "due in the future, late by p99"}),
     (
