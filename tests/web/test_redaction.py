@@ -10,10 +10,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from taskflow.settings import REDACTED_NAMES
+from taskflow.store.filters import quote
 from taskflow.web.access.redaction import REDACTED, Redaction
 from tests.web.conftest import Engine
 
 SECRETS = {"password": "p", "user": {"apiKey": "k", "name": "n", "list": [{"X-Auth-Token": {"deep": 1}}]}}
+LIST, USER = '[{"X-Auth-Token": {"deep": 1}}]', '{"name": "n", "apiKey": "k"}'
 HIDDEN = {"password": REDACTED, "user": {"apiKey": REDACTED, "name": "n", "list": [{"X-Auth-Token": REDACTED}]}}
 
 
@@ -34,6 +36,33 @@ def test_what_is_hidden_is_stored_all_the_same_and_the_admin_sees_it(admin: Flas
 
     assert created["payload"] == SECRETS
     assert admin.get(f"/api/v1/tasks/{created['id']}").json["payload"] == SECRETS
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "payload.password:p",
+        "payload.user.apiKey:x,k",
+        "metadata.user.list.0.X-Auth-Token.deep:1",
+        f"payload.user.list:{quote(LIST)}",
+        f"payload.shown:1 metadata.user:{quote(USER)}",
+    ],
+)
+def test_no_filter_finds_what_is_hidden(client: FlaskClient, admin: FlaskClient, condition: str) -> None:
+    admin.post("/api/v1/tasks", json={"type": "echo", "payload": SECRETS, "metadata": SECRETS})
+
+    refused = [
+        client.get("/api/v1/tasks", query_string={"q": f"state:pending {condition}"}),
+        client.post("/api/v1/tasks/batch/cancel", json={"filter": condition, "dry_run": True}),
+    ]
+
+    assert [(answer.status_code, answer.json["code"]) for answer in refused] == [(403, "forbidden")] * 2
+    assert admin.get("/api/v1/tasks", query_string={"q": f"state:pending {condition}"}).status_code == 200
+
+
+def test_the_single_parameter_finds_no_more(client: FlaskClient) -> None:
+    assert client.get("/api/v1/tasks", query_string={"state": "pending", "metadata[password]": "p"}).status_code == 403
+    assert client.get("/api/v1/tasks", query_string={"state": "pending", "metadata[user]": "p"}).status_code == 200
 
 
 def test_the_names_are_a_setting(make_app: Callable[..., Flask]) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 REDACTED = "[redacted]"
 TOO_DEEP = "[nested too deeply to be shown]"
 MAX_DEPTH = 200
@@ -26,6 +28,17 @@ class Redaction:
     def __call__(self, value: Any) -> Any:
         """`value` with every secret in it replaced; the original is left as it is."""
         return self._redacted(value, 0)
+
+    def hides(self, path: Iterable[str], values: Iterable[str] = ()) -> bool:
+        """Whether what lies at `path` is hidden, or something inside of one of `values`: JSON, or any other text."""
+        return any(map(self._is_secret, path)) or any(map(self._hides_part_of, values))
+
+    def _hides_part_of(self, text: str) -> bool:
+        try:
+            value = orjson.loads(text)
+        except ValueError:
+            return False
+        return bool(self(value) != value)
 
     def _redacted(self, value: Any, depth: int) -> Any:
         if isinstance(value, dict):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from taskflow.errors import FieldProblem, FilterTooBroad, InvalidFilter
 from taskflow.store import filters
-from taskflow.store.filter_terms import OneOf
+from taskflow.store.filter_terms import JsonIs, OneOf
 from taskflow.store.filters import Filter, quote
 from taskflow.web.access.auth import principal
 from taskflow.web.http.problems import Problem
 from taskflow.web.models.task_lists import TaskListQuery
+from taskflow.web.services import redaction_for_caller
 
 
 def of_text(text: str, pointer: str, *more: Filter) -> Filter:
@@ -50,14 +51,23 @@ def too_broad(pointer: str, detail: str) -> Problem:
 
 
 def parsed(text: str, pointer: str) -> Filter:
-    """A filter as a client wrote it. Raises `Problem` 422."""
+    """A filter as a client wrote it. Raises `Problem` 422, and 403 where it would tell what is hidden from them."""
     try:
-        return filters.parse(text)
+        found = filters.parse(text)
     except InvalidFilter as error:
         detail = str(error)
         problem = FieldProblem(pointer, "invalid_filter", detail)
         position = error.position
         raise Problem("invalid_filter", f"{pointer}: {detail}", problems=[problem], position=position) from error
+    redaction = redaction_for_caller()
+    for term in found.terms:
+        if redaction is not None and isinstance(term, JsonIs) and redaction.hides(term.path, term.values):
+            # Who may try values until a task is found has read what is hidden from them.
+            detail = (
+                f"{term.column}.{'.'.join(term.path)} is shown to keys with the scope 'admin' alone, and found by them."
+            )
+            raise Problem("forbidden", detail, problems=[FieldProblem(pointer, "forbidden", detail)])
+    return found
 
 
 def _single(query: TaskListQuery) -> Iterator[tuple[str, str]]:
