@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
 
 from taskflow.cli.metrics_port import ProcessFigures
+from taskflow.web.access import keys
 from taskflow.web.reporting import gauges
 from taskflow.web.services import EXTENSION
 from taskflow.worker.metrics import WorkerMetrics
 from tests.debian import debian_program
 from tests.web.conftest import Engine
+from tests.web.limited import limited_to
 
 ROOT = Path(__file__).resolve().parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -239,3 +244,71 @@ def test_a_scraper_that_knows_openmetrics_gets_it(client: FlaskClient) -> None:
 
     assert response.mimetype == "application/openmetrics-text"
     assert response.text.endswith("# EOF\n")
+
+
+def test_a_key_that_is_limited_to_queues_is_not_told_of_all(
+    make_app: Callable[..., Flask], connection: psycopg.Connection[Any]
+) -> None:
+    assert limited_to(make_app, connection, "mail").get("/metrics").status_code == 403
+    assert limited_to(make_app, connection, None, scopes=["read"]).get("/metrics").status_code == 200
+
+
+def test_a_key_that_was_valid_is_told_that_the_database_is_away(
+    make_app: Callable[..., Flask], connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(keys, "MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "REST_FACTOR", 0.0)
+    client = limited_to(make_app, connection, None, scopes=["read"])
+    assert value(scrape(client), "database_up") == 1
+    with away(connection):
+        assert client.get("/api/v1/tasks/1").status_code == 503
+
+        assert value(scrape(client), "database_up") == 0
+        assert client.get("/metrics", headers={"Authorization": "Bearer another"}).status_code == 503
+        assert client.get("/metrics", headers={"Authorization": ""}).status_code == 401
+
+
+@contextlib.contextmanager
+def away(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Nobody but this connection reaches the database."""
+    name, pid = connection.info.dbname, connection.info.backend_pid
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(make_conninfo(connection.info.dsn, dbname="postgres"), autocommit=True) as outside:
+        outside.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+        try:
+            outside.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s", [name, pid]
+            )
+            yield
+        finally:
+            outside.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
+
+
+def test_the_age_of_transactions_is_not_told_where_those_of_others_are_hidden(
+    make_app: Callable[..., Flask],
+    connection: psycopg.Connection[Any],
+    dsn: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gauges, "MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "REST_FACTOR", 0.0)
+    connection.execute("CREATE ROLE sees_little LOGIN IN ROLE taskflow_server")
+    app = make_app(database_url=make_conninfo(dsn, user="sees_little"))
+    try:
+        with psycopg.connect(dsn) as of_another:
+            of_another.execute("SELECT 1")
+            hidden = [value(scrape(app.test_client()), "oldest_transaction_age_seconds") for _ in range(2)]
+            connection.execute("GRANT pg_read_all_stats TO sees_little")
+            seen = value(scrape(app.test_client()), "oldest_transaction_age_seconds")
+    finally:
+        app.extensions[EXTENSION].database.engine.dispose()
+        connection.execute("DROP OWNED BY sees_little")
+        connection.execute("DROP ROLE sees_little")
+
+    assert hidden == [None, None]
+    assert (seen or 0) > 0
+    (told,) = [record for record in caplog.records if record.message == "transactions_hidden"]
+    assert "pg_read_all_stats" in told.__dict__["fix"]

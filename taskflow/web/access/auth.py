@@ -13,7 +13,7 @@ from taskflow.settings import Settings
 from taskflow.store import api_keys
 from taskflow.web.access.client_address import client_of
 from taskflow.web.access.hosts import HostCheck
-from taskflow.web.access.keys import KeyRing
+from taskflow.web.access.keys import ApiKey, KeyRing
 from taskflow.web.access.principal import ANYBODY, SCOPES, Principal
 from taskflow.web.access.rate_limit import RateLimit
 from taskflow.web.events.tickets import Tickets
@@ -24,6 +24,8 @@ CHALLENGE = 'Bearer realm="taskflow"'
 PROTECTED = ("/api/", "/admin/")
 # Probes come from where clients come from too, and who refuses one has a healthy server restarted.
 NEVER_COUNTED = frozenset({"/live", "/ready"})
+# It has to tell that the database is away, so there a key is taken that was valid before.
+METRICS = "/metrics"
 
 __all__ = [
     "ANYBODY",
@@ -93,7 +95,7 @@ class Authentication:
             return
         is_open = self._is_open()
         shown = None if is_open else _key_of_request()
-        key = self._keys.find(shown) if shown else None if is_open else self._tickets.key_of_request()
+        key = self._find(shown) if shown else None if is_open else self._tickets.key_of_request()
         # A request that shows no key that is valid is counted by its address, so that guessing is limited as well.
         self._count(None if key is None else key.principal)
         if key is None and shown:
@@ -103,11 +105,20 @@ class Authentication:
         elif not is_open:
             raise self._refusal(shown)
 
+    def _find(self, shown: bytes) -> ApiKey | None:
+        try:
+            return self._keys.find(shown)
+        except TaskflowError:
+            known = self._keys.find_last_known(shown) if request.path == METRICS else None
+            if known is None:
+                raise
+            return known
+
     def _is_open(self) -> bool:
         if request.url_rule is None:
             return not request.path.startswith(PROTECTED)
         view = current_app.view_functions[request.url_rule.endpoint]
-        return is_open(view) or (self._metrics_open and request.path == "/metrics")
+        return is_open(view) or (self._metrics_open and request.path == METRICS)
 
     def _count(self, whose: Principal | None) -> None:
         if request.path in NEVER_COUNTED:

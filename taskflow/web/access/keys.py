@@ -83,13 +83,15 @@ class KeyRing:
     def find(self, shown: bytes) -> ApiKey | None:
         """The key, if the last reading had one as shown. Raises `TaskflowError` where the database cannot say."""
         hash_ = digest(shown)
-        key = self._keys.get().get(hash_)
-        # What a look-up by a digest tells by its time is of no use to who cannot choose digests; still the last word
-        # is a comparison that tells nothing.
-        if key is None or not hmac.compare_digest(key.hash, hash_):
-            return None
-        self._record_use(key.id)
+        key = _matching(self._keys.get(), hash_)
+        if key is not None:
+            self._record_use(key.id)
         return key
+
+    def find_last_known(self, shown: bytes) -> ApiKey | None:
+        """The key, if it was valid when the keys were last read, however long ago: for what has to be answered while
+        the database cannot say."""
+        return _matching(self._keys.get_last() or {}, digest(shown))
 
     def find_newer(self, shown: bytes) -> ApiKey | None:
         """The key, if it was made since the last reading; for one that `find` does not know. One request at a time
@@ -153,6 +155,13 @@ class KeyRing:
                 return
             self._used[key_id] = now
         self._database.call(USED, {"key_id": key_id})
+
+
+def _matching(keys: dict[bytes, ApiKey], hash_: bytes) -> ApiKey | None:
+    key = keys.get(hash_)
+    # What a look-up by a digest tells by its time is of no use to who cannot choose digests; still the last word is a
+    # comparison that tells nothing.
+    return key if key is not None and hmac.compare_digest(key.hash, hash_) else None
 
 
 def _principal(row: Row[Any]) -> Principal:

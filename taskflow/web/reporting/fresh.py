@@ -33,6 +33,10 @@ class Fresh(Generic[Value]):
         """The value. Raises the `TaskflowError` of a reading that failed, when what is there is too old."""
         return self.get_newer_than(self._refresh_after, self._max_age)
 
+    def get_last(self) -> Value | None:
+        """What was read last, however old; None if nothing was."""
+        return self._value
+
     def get_newer_than(self, refresh_after: float, max_age: float) -> Value:
         """`get` with ages for this once."""
         asked_at = time.monotonic()

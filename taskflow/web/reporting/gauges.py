@@ -24,7 +24,9 @@ REST_FACTOR = 20.0
 MAX_QUEUES = 200
 OTHER = "other"
 
-# Rows of (gauge, queue, state, priority, value). tasks_dead is counted in its primary key alone.
+# Rows of (gauge, queue, state, priority, value). tasks_dead is counted in its primary key alone. The sessions of other
+# logins are shown without a type and without their times, unless one may see them: then nobody knows how old the oldest
+# transaction is, and its value is NULL. Processes of the server itself have no user.
 SELECT_GAUGES = text(f"""
 WITH waiting AS (
     SELECT t.queue::text AS queue, taskflow.shown_state(t.state, t.run_at) AS state, t.priority, count(*) AS depth,
@@ -46,8 +48,10 @@ SELECT 'dlq_size', NULL, NULL, NULL, count(*) FROM taskflow.tasks_dead
 UNION ALL
 SELECT 'schedules_enabled', NULL, NULL, NULL, count(*) FROM taskflow.schedules WHERE enabled
 UNION ALL
-SELECT 'oldest_transaction_age_seconds', NULL, NULL, NULL, coalesce(extract(epoch FROM now() - min(xact_start)), 0)
-FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+SELECT 'oldest_transaction_age_seconds', NULL, NULL, NULL,
+       CASE WHEN bool_and(backend_type IS NOT NULL) THEN coalesce(extract(epoch FROM now() - min(xact_start)), 0) END
+FROM pg_stat_activity WHERE datname = current_database() AND coalesce(backend_type, 'client backend') = 'client backend'
+    AND usesysid IS NOT NULL
 UNION ALL
 SELECT 'is_leader', NULL, NULL, NULL, count(*) FROM taskflow.leases WHERE name = 'leader' AND expires_at > now()
 UNION ALL
@@ -94,6 +98,7 @@ class DatabaseGauges(Collector):
         self._lock = threading.Lock()
         self._figures: list[Figure] | None = None
         self._valid_until = float("-inf")
+        self._told_of_hidden = False
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge and counter, and whether the database could be asked."""
@@ -111,13 +116,25 @@ class DatabaseGauges(Collector):
                 started = time.monotonic()
                 try:
                     rows = self._database.fetch(SELECT_GAUGES, self._parameters)
-                    self._figures = [Figure._make(row) for row in rows]
+                    self._figures = [Figure._make(row) for row in rows if row.value is not None]
+                    self._tell_of_hidden_transactions(len(self._figures) < len(rows))
                 except TaskflowError as error:
                     log.warning("gauges_not_read", extra={"error": str(error)})
                     self._figures = None
                 took = time.monotonic() - started
                 self._valid_until = time.monotonic() + max(MAX_AGE_SECONDS, REST_FACTOR * took)
             return self._figures
+
+    def _tell_of_hidden_transactions(self, hidden: bool) -> None:
+        if hidden and not self._told_of_hidden:
+            log.warning(
+                "transactions_hidden",
+                extra={
+                    "metric": "taskflow_oldest_transaction_age_seconds",
+                    "fix": "GRANT pg_read_all_stats to the login of the server: it does not see those of others",
+                },
+            )
+        self._told_of_hidden = hidden
 
 
 def _families(figures: list[Figure]) -> Iterator[Metric]:
