@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,29 @@ def test_every_field_is_stored_as_by_a_single_post(client: FlaskClient) -> None:
     same = set(one) - {"id", "task_id", "job_id", "unique_key", "created_at", "updated_at"}
     assert {name: one[name] for name in same} == {name: other[name] for name in same}
     assert client.get("/api/v1/queues/bulk-queue").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "0"])
+def test_a_list_of_very_many_values_is_refused_before_it_takes_memory(client: FlaskClient, value: str) -> None:
+    body = f'{{"tasks":[{",".join([value] * bulk.MAX_VALUES)}]}}'
+    tracemalloc.start()
+    try:
+        response = client.post(BULK, data=body, content_type="application/json")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (response.status_code, response.json["code"]) == (413, "body_too_large")
+    assert "application/x-ndjson" in response.json["detail"]
+    assert most < 4 * len(body)
+
+
+def test_many_values_in_lines_are_no_matter(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "MAX_VALUES", 10)
+    tasks = [{"type": "echo", "payload": {"list": list(range(10))}}] * 3
+
+    assert post(client, tasks).status_code == 413
+    assert lines(client, "\n".join(map(json.dumps, tasks))).status_code == 201
 
 
 def test_lines_are_read_like_a_list(client: FlaskClient, connection: psycopg.Connection[Any]) -> None:

@@ -25,6 +25,8 @@ MAX_TASKS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
 MAX_LINE_BYTES = 2 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
+# Decoded, a value takes up to thirty times its bytes: so many of a list, not of lines, are in memory at once.
+MAX_VALUES = 3_000_000
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 # One statement holds so much: what PostgreSQL keeps in memory for it, and how long it holds its locks.
 STATEMENT_TASKS, STATEMENT_BYTES = 1_000, 4 * 1024 * 1024
@@ -159,6 +161,12 @@ def _values() -> Iterator[tuple[Any, bool]]:
     if raw.strip() and not request.is_json:
         raise Problem(
             "unsupported_media_type", "Send JSON as application/json, or a task a line as application/x-ndjson."
+        )
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise Problem(
+            "body_too_large",
+            f"The body holds more than {MAX_VALUES:,} values: send the tasks in several requests, or one a line as"
+            " application/x-ndjson.",
         )
     value = bodies.decode(raw) if raw.strip() else {}
     tasks = value.get("tasks") if isinstance(value, dict) else None
