@@ -79,6 +79,28 @@ def test_order_holds_for_hundreds_of_tasks_of_several_producers(
         assert stream.types(task_id) == ["task.submitted", "task.started", "task.completed"]
 
 
+def test_order_holds_for_what_operators_do_while_a_worker_waits_for_it(
+    server: Server, worker: Process, connection: Connection, open_stream: Start
+) -> None:
+    stream = open_stream(WsClient, server.url, "?events=task.*")
+    retried, cancelled = [], []
+    for _ in range(10):
+        retried.append(insert(connection, "noop"))
+        stream.wait_for("task.completed", retried[-1])
+        connection.execute("SELECT taskflow.retry_task(%s)", [retried[-1]])
+        cancelled.append(insert(connection, "noop", run_at="2100-01-01T00:00:00Z"))
+        stream.wait_for("task.submitted", cancelled[-1])
+        connection.execute("SELECT taskflow.cancel(%s)", [cancelled[-1]])
+        connection.execute("SELECT taskflow.retry_task(%s, jsonb_build_object('run_at', now()))", [cancelled[-1]])
+    stream.wait(lambda: len(stream.of("task.completed")) == 30)
+    stream.wait_for("task.submitted", insert(connection, "noop", run_at="2100-01-01T00:00:00Z"))  # a later look
+
+    once = ["task.submitted", "task.started", "task.completed"]
+    assert [stream.types(task_id) for task_id in retried] == [once * 2] * 10
+    for task_id in cancelled:
+        assert stream.types(task_id) in (once, ["task.submitted", "task.cancelled", *once])
+
+
 def test_a_failing_task_is_told_of_with_each_failure_and_what_comes_of_it(
     server: Server, worker: Process, connection: Connection, open_stream: Start
 ) -> None:

@@ -21,7 +21,7 @@ from taskflow.store.connection import connect
 from taskflow.store.events import Batch, Connection
 from taskflow.web.events.event import Event
 from taskflow.web.events.figures import Figures
-from taskflow.web.events.order import SubmittedFirst
+from taskflow.web.events.order import InOrder
 from taskflow.web.events.watcher import Watcher
 from taskflow.web.events.workers import WorkerBook
 
@@ -112,7 +112,7 @@ class _Session:
         self._connection.execute(f"LISTEN {events.CHANNEL}")
         self._book = WorkerBook(self._connection)
         others, last_id = self._register(self._hub.wanted())
-        self._order = SubmittedFirst(last_id)
+        self._order = InOrder(last_id)
         if not others:  # what somebody left behind who listened before concerns nobody any more
             events.observe(self._connection, [], 1)
         self._probe()

@@ -12,7 +12,7 @@ from taskflow.store import events
 from taskflow.store.connection import connect
 from taskflow.web.access.redaction import Redaction
 from taskflow.web.events.event import Event, Parcel
-from taskflow.web.events.order import SubmittedFirst
+from taskflow.web.events.order import InOrder
 from taskflow.web.events.ring import Ring
 from taskflow.web.events.selection import EVERYTHING, Selection, UnknownEvent, names_of
 from taskflow.web.events.stream import MAX_EVENTS, Stream
@@ -116,12 +116,14 @@ def test_secrets_are_hidden_from_who_may_not_see_them() -> None:
 
 
 def raw(name: str, task_id: int, attempts: int) -> dict[str, Any]:
-    data = {"task_id": str(task_id), "type": "x", "queue": "q", "priority": "normal", "attempts": attempts}
+    state = {"task.submitted": "pending", "task.started": "running"}.get(name, name.removeprefix("task."))
+    data = {"task_id": str(task_id), "type": "x", "queue": "q", "priority": "normal"}
+    data |= {"state": state, "attempts": attempts}
     return {"type": name, "timestamp": "2030-01-01T00:00:00Z", "data": data}
 
 
 def test_a_task_is_submitted_once_and_before_it_starts_whoever_tells_first() -> None:
-    order = SubmittedFirst(10)
+    order = InOrder(10)
 
     early = [event["type"] for _, event in order.arrange([raw("task.started", 11, 1), raw("task.completed", 11, 1)])]
     late = list(order.arrange([raw("task.submitted", 11, 0), raw("task.submitted", 12, 0)]))
@@ -134,12 +136,47 @@ def test_a_task_is_submitted_once_and_before_it_starts_whoever_tells_first() -> 
 
 
 def test_what_commits_late_is_submitted_before_it_starts_as_well() -> None:
-    order = SubmittedFirst(10)
+    order = InOrder(10)
     order.advance(15, [(12, 13)])
 
     found = [event["type"] for _, event in order.arrange([raw("task.started", 12, 1), raw("task.started", 14, 1)])]
 
     assert found == ["task.submitted", "task.started", "task.started"]
+
+
+@pytest.mark.parametrize("end", ["task.completed", "task.cancelled", "task.dead_letter", "task.failed"])
+def test_a_task_that_is_retried_is_submitted_before_it_starts_again(end: str) -> None:
+    order = InOrder(10)
+    first = [raw("task.started", 5, 1), raw(end, 5, 1)]
+
+    told = [*order.arrange(first), *order.arrange([raw("task.started", 5, 2), raw("task.submitted", 5, 1)])]
+    told += order.arrange([raw("task.completed", 5, 2), raw("task.submitted", 5, 2), raw("task.started", 5, 3)])
+
+    assert [(event["type"], event["data"]["attempts"]) for _, event in told] == [
+        ("task.started", 1), (end, 1), ("task.submitted", 1), ("task.started", 2), ("task.completed", 2),
+        ("task.submitted", 2), ("task.started", 3),
+    ]  # fmt: skip
+    assert len({place for place, _ in order.arrange([raw(end, 5, 3), raw("task.started", 5, 4)])}) == 3
+
+
+def test_what_was_before_an_attempt_that_was_told_of_is_passed_over_but_for_failures() -> None:
+    order = InOrder(10)
+    list(order.arrange([raw("task.started", 5, 1)]))
+
+    late = [raw("task.cancelled", 5, 0), raw("task.submitted", 5, 0), raw("task.submitted", 6, 0)]
+    list(order.arrange([raw("task.started", 5, 2)]))
+    lost = [raw("task.failed", 5, 1), raw("task.retrying", 5, 1), raw("task.completed", 5, 2)]
+
+    assert [event["data"]["task_id"] for _, event in order.arrange(late)] == ["6"]
+    assert [event["type"] for _, event in order.arrange(lost)] == ["task.failed", "task.completed"]
+
+
+def test_a_retry_by_the_worker_is_no_submission() -> None:
+    order = InOrder(10)
+
+    told = list(order.arrange([raw("task.retrying", 5, 1), raw("task.started", 5, 2), raw("worker.joined", 5, 0)]))
+
+    assert [event["type"] for _, event in told] == ["task.retrying", "task.started", "worker.joined"]
 
 
 # Watching for new tasks
