@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,18 @@ from psycopg.errors import LockNotAvailable
 from structlog.testing import capture_logs
 
 from taskflow.leader import Leader
+from taskflow.leader.endings import Endings
 from taskflow.leader.expiry import Expiry
+from taskflow.leader.keys import Keys
 from taskflow.leader.lease import Lease
 from taskflow.leader.looper import Loop
 from taskflow.leader.partitions import Partitions
+from taskflow.leader.queue_retention import QueueRetention
 from taskflow.leader.rescuer import Rescuer
+from taskflow.leader.retention import Retention
+from taskflow.leader.schedules import Schedules
 from taskflow.leader.statistics import Statistics
+from taskflow.leader.totals import Totals
 from taskflow.settings import Settings, load
 from taskflow.store import rescue
 from tests.forked import start_taskflow
@@ -30,7 +37,20 @@ CONNECTIONS = (
 )
 
 DAYS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'taskflow.executions'::regclass"
-LOOPS = [Lease("a", 15), Rescuer(0.001), Statistics(), Expiry(), Partitions()]
+COUNTED = Statistics()
+LOOPS: list[Loop] = [
+    Lease("a", 15),
+    Rescuer(0.001),
+    Keys(),
+    Expiry(),
+    Partitions(),
+    COUNTED,
+    Totals(lambda: COUNTED.final),
+    Endings(),
+    QueueRetention(),
+    Retention(dict.fromkeys(("tasks_completed", "tasks_ended", "executions"), timedelta(days=30))),
+    Schedules(),
+]
 
 
 @pytest.fixture
@@ -139,6 +159,11 @@ def test_the_role_of_workers_may_do_all_that_does_not_need_the_owner(database: D
     loop.begin(database.connection)
     loop.work(database.connection)
     loop.end(database.connection)
+
+
+def test_no_loop_is_left_out_there() -> None:
+    loops = {loop for loop in Loop.__subclasses__() if loop.__module__.startswith("taskflow.")}
+    assert {type(loop) for loop in LOOPS} == loops
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,7 @@ import pytest
 
 from taskflow.leader import queue_retention
 from taskflow.leader.queue_retention import QueueRetention
+from taskflow.store.queue_retention import KEPT
 from tests.leader.conftest import Database, ManualClock, days_ago
 
 STATES = ("completed", "failed", "cancelled", "dead_letter")
@@ -73,6 +74,32 @@ def test_what_a_queue_keeps_no_longer_goes_with_its_executions(database: Databas
     assert work(database) == 60
 
     assert left(database) == stays
+
+
+def test_the_role_of_workers_removes_it_too(database: Database) -> None:
+    for state in STATES:
+        ended(database, "short", state, timedelta(hours=25))
+    keep(database, "short", **dict.fromkeys(STATES, 3600))
+    database.connection.execute("SET ROLE taskflow_worker")
+    QueueRetention().work(database.connection)
+    database.connection.execute("RESET ROLE")
+    assert left(database) == set()
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_where_to_begin_is_found_by_indexes(database: Database, analyzed: bool) -> None:
+    for state in STATES:
+        database.connection.execute(
+            "INSERT INTO taskflow.tasks (type, state, finished_at)"
+            " SELECT 't', %s, now() - n * interval '1 second' FROM generate_series(1, 5000) n",
+            [state],
+        )
+    if analyzed:
+        database.connection.execute("ANALYZE taskflow.tasks")
+    plan = "\n".join(database.all(f"EXPLAIN {KEPT}"))
+    assert "on tasks_" in plan
+    assert "Seq Scan on tasks_" not in plan
+    assert "Sort" not in plan.replace("Sort Key: t", "")  # the key of a Merge Append
 
 
 def test_batches_of_thousands_go_in_one_round_and_a_long_one_is_gone_on_with(
