@@ -61,8 +61,9 @@ class Retention(Loop):
         return sorted(days, key=lambda day: (ORDER.index(day.parent), not day.detach_pending, day.date))
 
     def _expired(self, day: Day, now: datetime) -> bool:
-        end = datetime.combine(day.date + timedelta(days=1), datetime.min.time(), UTC)
-        return end <= now - self._keep[day.parent] and day.date < _yesterday(now)
+        # Ages are compared, not dates: what is kept for very long would have to be older than the first one there is.
+        begin = datetime.combine(day.date, datetime.min.time(), UTC)
+        return now - begin - timedelta(days=1) >= self._keep[day.parent] and day.date < _yesterday(now)
 
     def _remove(self, connection: Connection, day: Day) -> bool:
         """Detach and drop one day; False if it has to wait for somebody."""

@@ -12,8 +12,9 @@ from taskflow.store.connection import repeat_on_conflict
 BATCH = 1000
 # The oldest day of completed tasks may be long ago, with nothing in between: begin where there is something.
 # From `tasks`, which every role that comes here may read, and not the partitions; the state leads to the same indexes.
+# SQL may have written any number: from a hundred years on they are all the same, and it stays a date to subtract from.
 KEPT = """
-    SELECT q.name, r.key, r.value::double precision,
+    SELECT q.name, r.key, least(r.value::numeric, 3155760000)::double precision,
            CASE r.key
                WHEN 'completed' THEN (SELECT min(t.finished_at) FROM taskflow.tasks t WHERE t.state = 'completed')
                WHEN 'dead_letter' THEN (SELECT min(t.finished_at) FROM taskflow.tasks t WHERE t.state = 'dead_letter')
@@ -24,7 +25,8 @@ KEPT = """
 
 
 class Kept(NamedTuple):
-    """A queue keeps what ended in a state for so many seconds; `oldest`: the first of any queue that is there."""
+    """A queue keeps what ended in a state for so many seconds, a hundred years at most; `oldest`: the first that is
+    there, of any queue."""
 
     queue: str
     state: str

@@ -139,6 +139,18 @@ def test_what_was_looked_at_is_not_looked_at_again_before_a_day_has_passed(datab
     assert left(database) == set()
 
 
+@pytest.mark.parametrize("seconds", ["3153600000", "1e11", "1e300", "1e400"])
+def test_a_queue_that_keeps_since_before_all_dates_stops_no_other(database: Database, seconds: str) -> None:
+    database.connection.execute(
+        "INSERT INTO taskflow.queues (name, retention) VALUES ('ages', %s)", [f'{{"completed": {seconds}}}']
+    )
+    keep(database, "short", completed=3600)
+    stays = ended(database, "ages", "completed", timedelta(hours=25))
+    ended(database, "short", "completed", timedelta(hours=25))
+    work(database)
+    assert left(database) == {stays}
+
+
 def test_a_clock_that_is_ahead_removes_nothing_too_early(database: Database) -> None:
     keep(database, "default", completed=3600)
     stays = ended(database, "default", "completed", timedelta(minutes=10))

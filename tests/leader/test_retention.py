@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
@@ -48,6 +48,21 @@ def test_yesterday_stays_however_short_the_retention(database: Database) -> None
     remove(database, short)
     assert not database.exists(old)
     assert all(database.exists(f"{parent}_{days_ago(1):%Y%m%d}") for parent in PARENTS)
+
+
+@pytest.mark.parametrize("days", [36_500, 1_000_000, timedelta.max.days])
+def test_what_is_kept_since_before_all_dates_keeps_nothing_else(database: Database, days: int) -> None:
+    kept, expired = (database.make_day(parent, days_ago(1000).date()) for parent in ("tasks_completed", "executions"))
+    remove(database, Retention({**KEEP, "tasks_completed": timedelta(days=days)}))
+    assert database.exists(kept)
+    assert not database.exists(expired)
+
+
+def test_a_day_at_the_end_of_all_dates_keeps_no_other(database: Database) -> None:
+    last, expired = (database.make_day("executions", day) for day in (date(9999, 12, 30), days_ago(40).date()))
+    database.connection.execute(f"ALTER TABLE taskflow.{last} RENAME TO executions_99991231")
+    remove(database)
+    assert not database.exists(expired)
 
 
 @pytest.mark.parametrize(("ahead", "expired_stays"), [(timedelta(days=400), False), (timedelta(days=-400), True)])
