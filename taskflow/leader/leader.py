@@ -58,7 +58,7 @@ class Leader:
                     Totals(lambda: counted.final),
                     Endings(),
                     QueueRetention(),
-                    Retention(keep),
+                    Retention(keep, want_owner=self._lease.want_owner),
                 ],
                 wanted=lambda: self._lease.held,
             ),

@@ -10,9 +10,8 @@ from collections.abc import Callable
 import psycopg
 
 from taskflow.leader.looper import Connection, Fatal, Loop, Pause, log
-from taskflow.store import leases
-
-NAME = "leader"
+from taskflow.store import leases, partitions
+from taskflow.store.leases import LEADER, OWNER_WANTED
 
 
 class Lease(Loop):
@@ -42,7 +41,7 @@ class Lease(Loop):
         asked = self._clock()
         was_held = self.held
         try:
-            acquired = leases.acquire(connection, NAME, self._holder, self._seconds)
+            acquired = self._acquire(connection) or self._take_over(connection)
         except psycopg.Error as error:
             self._held_until = float("-inf")
             raise Fatal from error
@@ -52,6 +51,21 @@ class Lease(Loop):
         if not was_held:
             log.info("leader_elected", holder=self._holder, lease_seconds=self._seconds)
         return self._seconds / 3
+
+    def want_owner(self, connection: Connection, seconds: float) -> None:
+        """For `seconds`, or until it leads no more: give the lead up to who stands by and may drop days."""
+        leases.acquire(connection, OWNER_WANTED, self._holder, seconds)
+
+    def _acquire(self, connection: Connection) -> bool:
+        return leases.acquire(connection, LEADER, self._holder, self._seconds)
+
+    def _take_over(self, connection: Connection) -> bool:
+        """Whether the leader wants what this process is, and has been replaced: it notices when it renews its lease."""
+        leader = leases.owner_wanted(connection)
+        if leader is None or not all(day.owned for day in partitions.list_days(connection)):
+            return False
+        leases.release(connection, LEADER, leader)
+        return self._acquire(connection)
 
     def _give_up(self, was_held: bool) -> None:
         self._held_until = float("-inf")
@@ -64,5 +78,6 @@ class Lease(Loop):
         if not self.held:
             return
         self._held_until = float("-inf")
-        with contextlib.suppress(psycopg.Error):  # then it ends by itself, a few seconds later
-            leases.release(connection, NAME, self._holder)
+        with contextlib.suppress(psycopg.Error):  # then they end by themselves, the lead a few seconds later
+            leases.release(connection, LEADER, self._holder)
+            leases.release(connection, OWNER_WANTED, self._holder)

@@ -14,6 +14,7 @@ from taskflow.store.partitions import Day
 
 INTERVAL_SECONDS = 600.0
 RETRY_SECONDS = 30.0
+OWNER_WANTED_SECONDS = 2 * INTERVAL_SECONDS
 DETACH_SECONDS = 30
 ORDER = ("tasks_completed", "tasks_ended", "executions")  # tasks first: what goes with them need not be kept
 # Somebody's transaction still uses the day, or another leader is at it.
@@ -25,6 +26,9 @@ class Retention(Loop):
 
     A reader's open transaction makes the removal wait, and nothing else: it is tried again every half minute, from
     where it stopped. What a removal has begun is known from the catalog alone, so any leader can go on with it.
+
+    Only the owner of the tables may drop a day. A process that may not calls `want_owner`, with for how many seconds,
+    while there is one to drop.
     """
 
     name = "retention"
@@ -33,11 +37,13 @@ class Retention(Loop):
         self,
         keep: Mapping[str, timedelta],
         *,
+        want_owner: Callable[[Connection, float], None] = lambda _connection, _seconds: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         detach_seconds: float = DETACH_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._keep = keep
+        self._want_owner = want_owner
         self._now = now
         self._detach_seconds = detach_seconds
         self._retry_seconds = retry_seconds
@@ -56,6 +62,7 @@ class Retention(Loop):
         now = min(partitions.database_time(connection), self._now())
         days = [day for day in partitions.list_days(connection) if day.detach_pending or self._expired(day, now)]
         if any(not day.owned for day in days):
+            self._want_owner(connection, OWNER_WANTED_SECONDS)
             self._complain(days[0])
             return []
         return sorted(days, key=lambda day: (ORDER.index(day.parent), not day.detach_pending, day.date))
@@ -99,8 +106,8 @@ class Retention(Loop):
                 "retention_needs_owner",
                 reason="only the owner of the tables may drop days: nothing is removed, and the database grows",
                 partition=day.name,
-                way_out="run one `taskflow scheduler` with the role that ran `taskflow migrate`, "
-                "or GRANT that role to this one",
+                way_out="run one `taskflow scheduler` with the role that ran `taskflow migrate`, which takes the lead "
+                "over, or GRANT that role to this one",
             )
 
 

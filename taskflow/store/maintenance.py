@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from taskflow.store import queue_retention
+from taskflow.store import leases, queue_retention
 from taskflow.store.queue_retention import Kept
 from taskflow.store.resources import query
 
@@ -32,11 +32,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """`today` is that of the database, in UTC; days are made a month ahead."""
+    """`today` is that of the database, in UTC; days are made a month ahead. `owner_wanted`: whoever leads may not drop
+    the days that have expired."""
 
     today: date
     tables: list[Table]
     kept: list[Kept]
+    owner_wanted: bool = False
 
     @property
     def days_ahead(self) -> int:
@@ -51,4 +53,5 @@ def look(connection: psycopg.Connection[Any]) -> Upkeep:
     tables = [Table(*(*row, oldest.get(row[0]))) for row in connection.execute(query("table_sizes"))]
     row = connection.execute("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date").fetchone()
     assert row is not None
-    return Upkeep(row[0], tables, queue_retention.kept(connection))
+    owner_wanted = leases.owner_wanted(connection) is not None
+    return Upkeep(row[0], tables, queue_retention.kept(connection), owner_wanted)

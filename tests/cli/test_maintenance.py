@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from taskflow.cli.main import main
 from taskflow.cli.maintenance import found, size
+from taskflow.leader.lease import Lease
 from taskflow.store.maintenance import Table, Upkeep
 from taskflow.store.partitions import ensure_days
 
@@ -103,6 +104,19 @@ def test_what_needs_to_be_done_is_said(values: dict[str, Any], word: str | None)
     days = table(name="tasks_completed", last_day=date(2026, 1, 31))
     problems = found(Upkeep(date(2026, 1, 1), [table(**values), days], []))
     assert [word in problem for problem in problems] == ([] if word is None else [True])
+
+
+def test_days_that_the_leader_may_not_drop_are_warned_of(maintenance: Any, connection: psycopg.Connection[Any]) -> None:
+    lease = Lease("me", 60)
+    lease.work(connection)
+    assert maintenance().exit_code == 0
+    lease.want_owner(connection, 60)
+
+    result = maintenance()
+
+    assert result.exit_code == 1
+    assert "have expired and are not dropped" in result.stderr
+    assert "taskflow scheduler" in result.stderr
 
 
 def test_sizes_have_three_digits() -> None:

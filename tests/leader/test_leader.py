@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 from structlog.testing import capture_logs
 
@@ -164,6 +165,40 @@ def test_the_role_of_workers_may_do_all_that_does_not_need_the_owner(database: D
 def test_no_loop_is_left_out_there() -> None:
     loops = {loop for loop in Loop.__subclasses__() if loop.__module__.startswith("taskflow.")}
     assert {type(loop) for loop in LOOPS} == loops
+
+
+@pytest.fixture
+def ordinary_dsn(database: Database) -> Iterator[str]:
+    """The test's database for a login that has the role of workers, and no more."""
+    name = f"led_by_{os.getpid()}"
+    database.connection.execute(f"CREATE ROLE {name} LOGIN IN ROLE taskflow_worker")
+    yield make_conninfo(database.dsn, user=name)
+    database.all("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", name)
+    database.connection.execute(f"DROP ROLE {name}")
+
+
+def test_a_scheduler_of_the_owner_takes_over_from_a_worker_that_may_not_drop_days(
+    database: Database, ordinary_dsn: str, tmp_path: Path
+) -> None:
+    day = database.make_day("executions", days_ago(40).date())
+    log, schedulers = tmp_path / "worker.log", tmp_path / "scheduler.log"
+    environment = {**os.environ, "TASKFLOW_LOG_FORMAT": "json", "TASKFLOW_HEARTBEAT_TIMEOUT": "4"}
+    worker = start_taskflow(["worker"], {**environment, "DATABASE_URL": ordinary_dsn}, log)
+    started = [worker]
+    try:
+        wait_until(lambda: "retention_needs_owner" in log.read_text() or worker.poll() is not None)
+        (led,) = database.all("SELECT holder FROM taskflow.leases WHERE name = 'leader'")
+        started.append(start_taskflow(["scheduler"], {**environment, "DATABASE_URL": database.dsn}, schedulers))
+        wait_until(lambda: not database.exists(day))
+        wait_until(lambda: "leader_lost_lease" in log.read_text())
+        assert database.all("SELECT holder FROM taskflow.leases WHERE name = 'leader'") != [led]
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        for process in started:
+            process.wait(30)
+    assert "leader_loop_failed" not in log.read_text() + schedulers.read_text()
+    assert "leader_lost_lease" not in schedulers.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

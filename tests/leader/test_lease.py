@@ -62,6 +62,52 @@ def test_who_does_not_get_the_lease_gives_its_connection_back_for_less_than_its_
     assert (first.held, second.held) == (False, True)
 
 
+def test_an_owner_that_stands_by_takes_the_lead_from_one_that_wants_an_owner(
+    database: Database, clock: ManualClock
+) -> None:
+    worker, other, owner = (Lease(name, 15, clock=clock) for name in ("worker", "other", "owner"))
+    worker.work(database.connection)
+    with pytest.raises(Pause):
+        owner.work(database.connection)
+    worker.want_owner(database.connection, 60)
+    with database.connect() as ordinary:
+        ordinary.execute("SET ROLE taskflow_worker")
+        with pytest.raises(Pause):
+            other.work(ordinary)
+    owner.work(database.connection)
+    assert owner.held
+    for lease in (worker, other):
+        with pytest.raises(Pause):
+            lease.work(database.connection)
+    assert not worker.held
+
+
+def test_what_a_former_leader_wanted_does_not_count(database: Database, clock: ManualClock) -> None:
+    first, second, owner = (Lease(name, 15, clock=clock) for name in ("first", "second", "owner"))
+    first.work(database.connection)
+    first.want_owner(database.connection, 60)
+    leases.release(database.connection, "leader", "first")
+    second.work(database.connection)
+    with pytest.raises(Pause):
+        owner.work(database.connection)
+    first.end(database.connection)
+    second.want_owner(database.connection, 60)
+    owner.work(database.connection)
+    assert owner.held
+
+
+def test_what_a_leader_wanted_long_ago_does_not_count(database: Database, clock: ManualClock) -> None:
+    leader, owner = (Lease(name, 15, clock=clock) for name in ("leader", "owner"))
+    leader.work(database.connection)
+    leader.want_owner(database.connection, 60)
+    database.one("UPDATE taskflow.leases SET expires_at = now() WHERE name = 'owner_wanted' RETURNING 1")
+    with pytest.raises(Pause):
+        owner.work(database.connection)
+    leader.want_owner(database.connection, 60)
+    leader.end(database.connection)
+    assert database.all("SELECT name FROM taskflow.leases") == []
+
+
 def test_a_leader_that_lost_its_lease_notices(database: Database, clock: ManualClock) -> None:
     lease = Lease("a", 15, clock=clock)
     lease.work(database.connection)

@@ -265,7 +265,8 @@ def database_has(connection: psycopg.Connection[tuple[object, ...]], name: str) 
 def test_without_ownership_nothing_is_removed_and_the_way_out_is_said_once(database: Database) -> None:
     day = database.make_day("executions", days_ago(40).date())
     database.connection.execute("SET ROLE taskflow_worker")
-    loop = retention()
+    wanted: list[float] = []
+    loop = retention(want_owner=lambda _, seconds: wanted.append(seconds))
     loop.begin(database.connection)
     with capture_logs() as logs:
         loop.work(database.connection)
@@ -273,6 +274,13 @@ def test_without_ownership_nothing_is_removed_and_the_way_out_is_said_once(datab
     assert [item["event"] for item in logs] == ["retention_needs_owner"]
     assert "taskflow scheduler" in logs[0]["way_out"]
     assert database.exists(day)
+    assert len(wanted) == 2
+    assert min(wanted) > loop.work(database.connection)
+
+
+def test_who_need_not_drop_days_wants_no_owner(database: Database) -> None:
+    database.connection.execute("SET ROLE taskflow_worker")
+    retention(want_owner=lambda *_: pytest.fail("nothing has expired")).work(database.connection)
 
 
 def test_a_table_that_only_looks_like_a_day_is_left_alone(database: Database) -> None:

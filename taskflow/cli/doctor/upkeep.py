@@ -1,4 +1,4 @@
-"""Partitions and vacuum; `taskflow maintenance` says the same about the first three."""
+"""Partitions and vacuum; `taskflow maintenance` says the same about the partitions and the dead rows."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def found(upkeep: Upkeep) -> Iterator[Finding]:
     """What needs to be done about the tables."""
     yield from _days_ahead(upkeep)
     yield from _leaving(upkeep)
+    yield from _owner_wanted(upkeep)
     yield from _dead_rows(upkeep)
 
 
@@ -43,6 +44,15 @@ def _leaving(upkeep: Upkeep) -> Iterator[Finding]:
             )
 
 
+def _owner_wanted(upkeep: Upkeep) -> Iterator[Finding]:
+    if upkeep.owner_wanted:
+        yield finding.warning(
+            "days have expired and are not dropped",
+            "the login of whoever leads does not own the tables, and the database grows",
+            "Run one `taskflow scheduler` with the login that ran `taskflow migrate`: it takes the lead over",
+        )
+
+
 def _dead_rows(upkeep: Upkeep) -> Iterator[Finding]:
     for table in upkeep.tables:
         if table.name == "tasks_live" and table.dead_rows > max(FEW_ROWS, DEAD_FRACTION * table.rows):
@@ -54,7 +64,7 @@ def _dead_rows(upkeep: Upkeep) -> Iterator[Finding]:
 
 
 def tables(subject: Subject) -> Iterator[Finding]:
-    """Days ahead, days that wait to be dropped, dead rows."""
+    """Days ahead, days that wait to be dropped or may not be, dead rows."""
     yield from found(subject.upkeep)
 
 

@@ -12,6 +12,7 @@ from psycopg import conninfo
 from taskflow.cli.doctor import line, sessions, work
 from taskflow.cli.doctor.finding import Finding
 from taskflow.errors import DatabaseUnavailable
+from taskflow.leader.lease import Lease
 from taskflow.store import diagnosis, objects
 from tests.cli.doctor.conftest import Check
 from tests.conftest import ClusterFactory
@@ -196,6 +197,14 @@ def test_a_replication_slot_that_nobody_reads_is_found(check: Check, healthy: Co
 
 def test_days_that_nobody_makes_are_found(check: Check, connection: Connection) -> None:
     one(check("tables"), "warning", "tables for the next 2 days only", "taskflow migrate")
+
+
+def test_days_that_the_leader_may_not_drop_are_found(check: Check, healthy: Connection) -> None:
+    assert check("tables") == []
+    Lease("me", 60).want_owner(healthy, 60)
+    one(check("tables"), "warning", "have expired and are not dropped", "does not own", "taskflow scheduler")
+    healthy.execute("UPDATE taskflow.leases SET holder = 'somebody else' WHERE name = 'leader'")
+    assert check("tables") == []
 
 
 def test_a_live_table_that_is_vacuumed_too_seldom_or_never_is_found(check: Check, healthy: Connection) -> None:
