@@ -15,12 +15,14 @@ from taskflow.store import compatibility, objects, resources
 from taskflow.store.resources import query
 
 STATEMENT_TIMEOUT, LOCK_TIMEOUT = "5s", "1s"
-# Whatever the statistics say, no table is read from end to end.
+# Whatever the statistics say, no table is read from end to end; whatever the login's settings, definitions look alike.
 SETTINGS = """
 SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), set_config('jit', 'off', true),
-       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('search_path', 'pg_catalog, pg_temp', true), set_config('quote_all_identifiers', 'off', true),
+       set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true)
 """
-INDEX = re.compile(r"\bCREATE (?:UNIQUE )?INDEX (\w+)|\bDROP INDEX taskflow\.(\w+)")
+INDEX = re.compile(r"INDEX (\w+) ON ")
 OF_CONSTRAINTS = ("tasks_live_pkey", "tasks_dead_pkey")
 
 
@@ -48,14 +50,10 @@ def has_schema(connection: psycopg.Connection[Any]) -> bool:
 
 
 @cache
-def wanted_indexes() -> tuple[str, ...]:
-    """The indexes that the migrations make, and do not drop again."""
-    names = set(OF_CONSTRAINTS)
-    for text in resources.migration_texts():
-        for made, dropped in INDEX.findall(text):
-            names |= {made} - {""}
-            names -= {dropped}
-    return tuple(sorted(names))
+def wanted_indexes() -> dict[str, str]:
+    """The indexes that the migrations of this version make, and do not drop again: name → definition, as
+    `pg_get_indexdef` gives it inside `bounded`."""
+    return {INDEX.findall(statement)[0]: statement for statement in resources.index_statements()}
 
 
 def altered_functions(connection: psycopg.Connection[Any]) -> list[str]:

@@ -48,7 +48,7 @@ def revisions() -> tuple[str, ...]:
     return tuple(sorted(name[1] for name in names if name))
 
 
-def migration_texts() -> list[str]:
-    """What the migrations say, oldest first."""
-    paths = (migrations_path() / "versions").iterdir()
-    return [path.read_text("utf-8") for path in sorted(paths) if REVISION.fullmatch(path.name)]
+def index_statements() -> list[str]:
+    """The statements of ``sql/indexes.sql``, which make the indexes of the schema, without their semicolons."""
+    lines = (_directory("sql") / "indexes.sql").read_text("utf-8").splitlines()
+    return [line.removesuffix(";") for line in lines if not line.startswith("--")]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taskflow.cli.doctor import finding
 from taskflow.cli.doctor.finding import Finding, few
 from taskflow.cli.doctor.subject import Check, Subject
-from taskflow.store import compatibility, diagnosis, grants, migrate, objects
+from taskflow.store import compatibility, diagnosis, grants, migrate, objects, resources
 from taskflow.store.roles import ROLES
 
 MIGRATE = "taskflow migrate"
@@ -44,20 +44,47 @@ def functions(subject: Subject) -> Iterator[Finding]:
 
 
 def indexes(subject: Subject) -> Iterator[Finding]:
-    """Whether every index is there, and usable."""
-    for row in subject.rows("unusable_indexes", wanted=list(diagnosis.wanted_indexes())):
+    """Whether every index is there, usable, and the one that the migrations make."""
+    # Another version may have others: what to do about that is said by the check of the schema.
+    current = compatibility.revision(subject.database) == resources.revisions()[-1]
+    wanted = diagnosis.wanted_indexes() if current else {}
+    for row in subject.rows("unusable_indexes", names=list(wanted), definitions=list(wanted.values())):
         if row.state == "invalid":
             yield finding.error(
                 f"the index taskflow.{row.name} is invalid",
                 "queries do not use it, and writes pay for it: making it anew was interrupted, or a partition lacks it",
                 f"REINDEX INDEX CONCURRENTLY taskflow.{row.name}",
             )
-        else:
+        elif row.state == "missing":
             yield finding.error(
                 f"the index taskflow.{row.name} is missing",
                 "what it is for reads whole tables: claims, completions or lists become slow as the tables grow",
-                f"create it as the migrations do (taskflow migrate --sql | grep '{row.name}')",
+                _making(row.name),
             )
+        else:
+            yield finding.error(
+                f"the index taskflow.{row.name} is not the one that the migrations make",
+                f"statements may read whole tables without it, or a guarantee is missing; it is {row.definition}",
+                _making(row.name, instead=True),
+            )
+
+
+def _making(name: str, *, instead: bool = False) -> str:
+    """The statements that make an index beside work that goes on, where PostgreSQL can: not one of partitions.
+
+    `instead`: of another with its name, which serves until it is there.
+    """
+    definition = diagnosis.wanted_indexes()[name]
+    partitioned = " ON ONLY " in definition
+    concurrently = "" if partitioned else " CONCURRENTLY"
+    statements = [definition.replace(" INDEX", f" INDEX{concurrently}", 1).replace(" ON ONLY ", " ON ")]
+    if name in diagnosis.OF_CONSTRAINTS:
+        table = name.removesuffix("_pkey")
+        statements.append(f"ALTER TABLE taskflow.{table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}")
+    if instead:
+        statements.insert(0, f"ALTER INDEX taskflow.{name} RENAME TO {name}_other")
+        statements.append(f"DROP INDEX{concurrently} taskflow.{name}_other")
+    return "; ".join(statements) + ("; -- at a quiet hour: writes wait meanwhile" if partitioned else ";")
 
 
 def triggers(subject: Subject) -> Iterator[Finding]:

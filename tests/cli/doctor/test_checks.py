@@ -92,10 +92,28 @@ def test_what_a_file_makes_is_what_the_catalog_keeps() -> None:
     assert "CREATE" not in (bodies["ring"] or "")
 
 
+def definition(connection: Connection, name: str) -> str:
+    row = connection.execute("SELECT pg_get_indexdef(%s::regclass)", [f"taskflow.{name}"]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def drop(connection: Connection, name: str) -> None:
+    if name in diagnosis.OF_CONSTRAINTS:
+        connection.execute(f"ALTER TABLE taskflow.{name.removesuffix('_pkey')} DROP CONSTRAINT {name}")
+    else:
+        connection.execute(f"DROP INDEX taskflow.{name}")
+
+
+def follow(connection: Connection, fix: str) -> None:
+    for statement in fix.split(";"):  # one by one, as psql sends them
+        connection.execute(statement)
+
+
 def test_indexes_that_are_missing_or_broken_are_found(check: Check, healthy: Connection) -> None:
     assert check("indexes") == []
     healthy.execute("DROP INDEX taskflow.tasks_unique_key")
-    one(check("indexes"), "error", "tasks_unique_key is missing", "taskflow migrate --sql")
+    one(check("indexes"), "error", "tasks_unique_key is missing", "CREATE UNIQUE INDEX CONCURRENTLY tasks_unique_key")
     healthy.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'taskflow.tasks_claim'::regclass")
     invalid, missing = check("indexes")
     assert (invalid.fix, missing.severity) == ("REINDEX INDEX CONCURRENTLY taskflow.tasks_claim", "error")
@@ -103,13 +121,59 @@ def test_indexes_that_are_missing_or_broken_are_found(check: Check, healthy: Con
     assert len(check("indexes")) == 1
 
 
+@pytest.mark.parametrize("name", diagnosis.wanted_indexes())
+def test_what_is_said_of_a_missing_index_makes_it_anew(check: Check, healthy: Connection, name: str) -> None:
+    before = definition(healthy, name)
+    drop(healthy, name)
+    found = one(check("indexes"), "error", f"{name} is missing")
+    follow(healthy, found.fix)
+    assert (definition(healthy, name), check("indexes")) == (before, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("tasks_claim", "CREATE INDEX tasks_claim ON taskflow.tasks_live (queue, priority, run_at, id, type)"),
+        ("tasks_unique_key", "CREATE INDEX tasks_unique_key ON taskflow.tasks_live (type, unique_key)"),
+        ("tasks_worker", "CREATE INDEX tasks_worker ON taskflow.tasks_dead (worker_id) WHERE worker_id IS NOT NULL"),
+        ("tasks_live_pkey", "CREATE INDEX tasks_live_pkey ON taskflow.tasks_live (id)"),
+        ("tasks_ended_order", "CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at DESC)"),
+    ],
+)
+def test_an_index_that_is_another_is_found_and_the_fix_mends_it(
+    check: Check, healthy: Connection, name: str, wrong: str
+) -> None:
+    before = definition(healthy, name)
+    drop(healthy, name)
+    healthy.execute(wrong)
+    found = one(check("indexes"), "error", f"{name} is not the one that the migrations make", definition(healthy, name))
+    follow(healthy, found.fix)
+    assert (definition(healthy, name), check("indexes")) == (before, [])
+
+
+def test_indexes_are_told_apart_by_what_they_hold_and_not_by_how_it_is_shown_or_stored(
+    check: Check, healthy: Connection, dsn: str
+) -> None:
+    healthy.execute("ALTER INDEX taskflow.tasks_claim SET (fillfactor = 70)")
+    options = "-c search_path=taskflow,public -c timezone=Asia/Tokyo -c datestyle=German -c quote_all_identifiers=on"
+    assert check("indexes", database_url=conninfo.make_conninfo(dsn, options=options)) == []
+
+
+@pytest.mark.parametrize("revision", ["0004", "9999"])
+def test_which_indexes_another_version_has_is_not_known(check: Check, healthy: Connection, revision: str) -> None:
+    healthy.execute("DROP INDEX taskflow.tasks_claim")
+    healthy.execute("UPDATE taskflow.alembic_version SET version_num = %s", [revision])
+    assert check("indexes") == []
+
+
 def test_every_index_of_the_schema_is_known(connection: Connection) -> None:
     rows = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid"
+        "SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid"
         " WHERE c.relnamespace = 'taskflow'::regnamespace AND c.relname !~ '_[0-9]{8}' AND NOT c.relispartition"
-        " AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid)"
+        " AND (c.relname = ANY (%s) OR NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid))",
+        [list(diagnosis.OF_CONSTRAINTS)],
     ).fetchall()
-    assert {name for (name,) in rows} == set(diagnosis.wanted_indexes()) - set(diagnosis.OF_CONSTRAINTS)
+    assert dict(rows) == diagnosis.wanted_indexes()
 
 
 def test_triggers_that_are_off_or_gone_are_found(check: Check, healthy: Connection) -> None:

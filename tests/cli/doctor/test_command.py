@@ -29,7 +29,7 @@ def test_errors_end_with_1_and_warnings_only_when_asked(doctor: Run, healthy: Co
     lines = result.stdout.splitlines()
     assert lines[0] == "error: the index taskflow.tasks_worker is missing"
     assert lines[1].startswith("  why  what it is for reads whole tables")
-    assert lines[2].startswith("  fix  create it as the migrations do")
+    assert lines[2].startswith("  fix  CREATE INDEX CONCURRENTLY tasks_worker ON taskflow.tasks_live USING")
     assert lines[-1].endswith("checks: 1 error, 1 warning.")
 
 

@@ -1,0 +1,33 @@
+-- Every index of the schema that a statement goes by, as the server tells it (pg_get_indexdef): what `taskflow doctor` compares
+-- with and says how to make again. They are made by the migrations, two of them by primary keys; a test keeps both the same.
+CREATE INDEX audit_log_actor ON taskflow.audit_log USING btree (actor, id);
+CREATE INDEX audit_log_at ON taskflow.audit_log USING btree (at);
+CREATE INDEX audit_log_target ON taskflow.audit_log USING btree (target, id);
+CREATE INDEX executions_finished ON ONLY taskflow.executions USING brin (finished_at) WITH (pages_per_range='32', autosummarize='on');
+CREATE INDEX executions_task ON ONLY taskflow.executions USING btree (task_id, attempt);
+CREATE INDEX idempotency_keys_age ON taskflow.idempotency_keys USING btree (created_at);
+CREATE INDEX queues_max_depth ON taskflow.queues USING btree (name) WHERE (max_depth <= 10000);
+CREATE INDEX schedule_runs_age ON taskflow.schedule_runs USING btree (fire_at);
+CREATE INDEX schedule_runs_task ON taskflow.schedule_runs USING btree (schedule_id, task_id) WHERE (task_id IS NOT NULL);
+CREATE INDEX schedules_by_time ON taskflow.schedules USING btree (next_run_at, id) WHERE enabled;
+CREATE INDEX task_stats_queue ON taskflow.task_stats USING btree (queue, minute);
+CREATE INDEX tasks_claim ON taskflow.tasks_live USING btree (queue, priority, run_at, id, type) WHERE (state = ANY (ARRAY['pending'::taskflow.task_state, 'retrying'::taskflow.task_state]));
+CREATE INDEX tasks_completed_order ON ONLY taskflow.tasks_completed USING btree (finished_at);
+CREATE INDEX tasks_completed_summary ON ONLY taskflow.tasks_completed USING brin (((id + 0)), created_at, ((finished_at - '1970-01-01 00:00:00+00'::timestamp with time zone)), type text_bloom_ops, queue text_bloom_ops, priority int2_minmax_multi_ops, worker_id int8_bloom_ops) WITH (pages_per_range='16', autosummarize='on');
+CREATE INDEX tasks_dead_added ON taskflow.tasks_dead USING btree (finished_at, id);
+CREATE INDEX tasks_dead_groups ON taskflow.tasks_dead USING btree (fingerprint, type, finished_at, id, queue);
+CREATE UNIQUE INDEX tasks_dead_pkey ON taskflow.tasks_dead USING btree (id);
+CREATE INDEX tasks_dead_queue ON taskflow.tasks_dead USING btree (queue, finished_at, id);
+CREATE INDEX tasks_dead_type ON taskflow.tasks_dead USING btree (type, finished_at, id);
+CREATE INDEX tasks_ended_order ON ONLY taskflow.tasks_ended USING btree (finished_at);
+CREATE INDEX tasks_ended_state ON ONLY taskflow.tasks_ended USING btree (state, id);
+CREATE INDEX tasks_ended_summary ON ONLY taskflow.tasks_ended USING brin (((id + 0)), created_at, ((finished_at - '1970-01-01 00:00:00+00'::timestamp with time zone)), type text_bloom_ops, queue text_bloom_ops, priority int2_minmax_multi_ops, worker_id int8_bloom_ops) WITH (pages_per_range='16', autosummarize='on');
+CREATE INDEX tasks_held_back ON taskflow.tasks_live USING btree (queue, priority, state, run_at) WHERE (state = ANY (ARRAY['retrying'::taskflow.task_state, 'blocked'::taskflow.task_state]));
+CREATE INDEX tasks_key_blocked ON taskflow.tasks_live USING btree (queue, concurrency_key) WHERE ((concurrency_key IS NOT NULL) AND (state = 'blocked'::taskflow.task_state));
+CREATE INDEX tasks_key_running ON taskflow.tasks_live USING btree (queue, concurrency_key) WHERE ((concurrency_key IS NOT NULL) AND (worker_id IS NOT NULL));
+CREATE INDEX tasks_key_waiting ON taskflow.tasks_live USING btree (queue, concurrency_key, type, priority, run_at, id) WHERE ((concurrency_key IS NOT NULL) AND (worker_id IS NULL));
+CREATE INDEX tasks_limited ON taskflow.tasks_live USING btree (queue, claim_number) WHERE ((worker_id IS NOT NULL) AND (claim_number IS NOT NULL));
+CREATE UNIQUE INDEX tasks_live_pkey ON taskflow.tasks_live USING btree (id);
+CREATE UNIQUE INDEX tasks_unique_key ON taskflow.tasks_live USING btree (type, unique_key) WHERE (unique_key IS NOT NULL);
+CREATE INDEX tasks_worker ON taskflow.tasks_live USING btree (worker_id) WHERE (worker_id IS NOT NULL);
+CREATE INDEX unique_windows_until ON taskflow.unique_windows USING btree (until);
