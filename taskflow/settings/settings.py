@@ -83,8 +83,9 @@ class Settings(BaseModel):
     """Time to finish what runs after SIGTERM."""
     heartbeat_interval: Seconds = 5.0
     """How often a worker says that it lives."""
-    heartbeat_timeout: Seconds = 30.0
-    """Silent for so long, a worker is given up. The same value everywhere, and several times the interval."""
+    heartbeat_timeout: Seconds = Field(30.0, validate_default=True)
+    """Silent for so long, a worker is given up. The same value everywhere, and several times the interval: at least
+    twice."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least that is logged, by every command."""
     log_format: Literal["auto", "json", "pretty"] = "auto"
@@ -269,6 +270,18 @@ class Settings(BaseModel):
             return value
         raise PydanticCustomError(
             "origin", "must be origins, such as https://app.example or http://localhost:5173, or *"
+        )
+
+    @field_validator("heartbeat_timeout")
+    @classmethod
+    def _lets_a_heartbeat_be_late(cls, value: float, info: ValidationInfo) -> float:
+        # A worker claims nothing when its last heartbeat is half of this old; with still less it is given up alive.
+        if value >= 2 * info.data.get("heartbeat_interval", 0):
+            return value
+        raise PydanticCustomError(
+            "heartbeat",
+            "must be at least twice TASKFLOW_HEARTBEAT_INTERVAL, or workers that live are given up: raise it, or lower"
+            " the interval",
         )
 
     @field_validator("metrics_port")

@@ -56,7 +56,7 @@ LOOPS: list[Loop] = [
 
 @pytest.fixture
 def settings(dsn: str) -> Settings:
-    return load(database_url=dsn, heartbeat_timeout=2.0)
+    return load(database_url=dsn, heartbeat_timeout=2.0, heartbeat_interval=1.0)
 
 
 @pytest.fixture

@@ -193,6 +193,36 @@ def test_the_names_of_the_settings_win_then_port_then_the_rest(monkeypatch: pyte
     assert load().port == 8080
 
 
+LATE = "must be at least twice TASKFLOW_HEARTBEAT_INTERVAL, or workers that live are given up: raise it, or lower the"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TASKFLOW_HEARTBEAT_TIMEOUT": "4"},
+        {"TASKFLOW_HEARTBEAT_TIMEOUT": "9.9s"},
+        {"TASKFLOW_HEARTBEAT_INTERVAL": "16s"},
+        {"TASKFLOW_HEARTBEAT_INTERVAL": "1", "TASKFLOW_HEARTBEAT_TIMEOUT": "1999ms"},
+    ],
+)
+def test_a_worker_is_not_given_up_before_its_second_heartbeat(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert problems() == [f"TASKFLOW_HEARTBEAT_TIMEOUT: {LATE} interval"]
+
+
+@pytest.mark.parametrize(("interval", "timeout"), [("5", "10"), ("0.3", "2"), ("15", None), ("60", "2m")])
+def test_two_heartbeats_are_enough(interval: str, timeout: str | None) -> None:
+    assert load(heartbeat_interval=interval, heartbeat_timeout=timeout).heartbeat_interval == float(interval)
+
+
+def test_a_wrong_heartbeat_interval_is_one_problem() -> None:
+    assert problems(heartbeat_interval="often")[0].startswith("TASKFLOW_HEARTBEAT_INTERVAL: must be a number")
+    assert len(problems(heartbeat_interval="often", heartbeat_timeout="1")) == 1
+
+
 def test_an_alias_that_is_not_needed_may_say_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_COUNT", "auto")
     monkeypatch.setenv("TASKFLOW_CONCURRENCY", "4")

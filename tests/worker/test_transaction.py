@@ -118,7 +118,7 @@ def test_a_rescued_attempt_commits_nothing_and_is_told_so(bench: Bench, effects:
             raise
 
     task_id = bench.enqueue("book", retry_delay=0)
-    with bench.worker(heartbeat_interval=60.0):
+    with bench.worker(heartbeat_interval=60.0, heartbeat_timeout=300.0):
         assert entered.wait(20)
         worker_id = bench.task(task_id, "worker_id")[0]
         beats = bench.connection.execute("SELECT heartbeat FROM taskflow.workers").fetchone()
@@ -365,7 +365,7 @@ def test_in_stricter_isolation_a_conflict_fails_the_attempt_and_nothing_is_commi
                     "UPDATE taskflow.tasks_live SET progress = 1 WHERE id = %s", (context.task_id,)
                 )
 
-    with bench.worker(heartbeat_interval=60.0):
+    with bench.worker(heartbeat_interval=60.0, heartbeat_timeout=300.0):
         task_id = bench.enqueue("book", retry_delay=0)
         assert bench.ended(task_id) == ("completed",)
     assert effects() == [(task_id, 2)]
