@@ -38,7 +38,7 @@ retention_completed = "14d"
 ```
 
 Lists are comma-separated, or arrays in the file. Durations are seconds, or have units: `500ms`, `10s`, `2m`, `1h30m`,
-`7d`, `2w`. Switches are `true` or `false`.
+`7d`, `2w`; none is longer than a hundred years (`36525d`). Switches are `true` or `false`.
 
 Wrong values and unknown keys are all listed at once, each with the file and line, the variable or the flag that it is
 from, before anything starts (exit code 2). An unknown variable `TASKFLOW_…` is answered with a warning, also in the log

@@ -233,3 +233,18 @@ def test_the_scheduler_ends_in_time_also_when_no_database_answers(tmp_path: Path
         assert time.monotonic() - began < 2
     finally:
         process.send_signal(signal.SIGKILL)
+
+
+def test_what_is_kept_for_a_hundred_years_hinders_no_loop(database: Database, dsn: str) -> None:
+    names = ("retention_completed", "retention_ended", "retention_executions", "heartbeat_timeout")
+    old = database.make_day("executions", days_ago(36_400).date())
+    older = database.make_day("executions", days_ago(36_600).date())
+    leader = Leader(load(database_url=dsn, **dict.fromkeys(names, "36525d")))
+    with capture_logs() as logs:
+        leader.start()
+        try:
+            wait_until(lambda: not database.exists(older))
+        finally:
+            assert leader.stop(10)
+    assert database.exists(old)
+    assert [event for event in logs if event["log_level"] in ("warning", "error")] == []

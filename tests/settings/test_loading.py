@@ -193,6 +193,28 @@ def test_the_names_of_the_settings_win_then_port_then_the_rest(monkeypatch: pyte
     assert load().port == 8080
 
 
+@pytest.mark.parametrize("text", ["36526d", "1000000d", "99999999999d", "1e300", "3155760001", "9" * 400 + "d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poll_interval", "drain_timeout", "heartbeat_interval", "heartbeat_timeout", "retention_completed",
+        "retention_ended", "retention_executions", "stream_seconds", "prefetch_seconds", "smtp_timeout", "retry_delay",
+        "max_retry_delay",
+    ],
+)  # fmt: skip
+def test_no_duration_is_longer_than_a_hundred_years(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"TASKFLOW_{name.upper()}", text)
+    assert problems() == [f"TASKFLOW_{name.upper()}: must be at most a hundred years (36525d)"]
+
+
+def test_a_number_in_the_file_is_a_duration_too(file: Path) -> None:
+    file.write_text(f"poll_interval = 1{'0' * 400}\ndrain_timeout = 1e300\nretention_ended = 3155760000\n")
+    assert problems() == [
+        "taskflow.toml:1: poll_interval: must be at most a hundred years (36525d)",
+        "taskflow.toml:2: drain_timeout: must be at most a hundred years (36525d)",
+    ]
+
+
 LATE = "must be at least twice TASKFLOW_HEARTBEAT_INTERVAL, or workers that live are given up: raise it, or lower the"
 
 

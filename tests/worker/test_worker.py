@@ -419,3 +419,22 @@ def test_a_worker_with_a_name_of_its_own_is_listed_under_it(bench: Bench) -> Non
     with bench.worker(worker_id="mailer-1"):
         names = bench.wait(lambda: bench.connection.execute("SELECT hostname FROM taskflow.workers").fetchall())
     assert names == [("mailer-1",)]
+
+
+def test_a_worker_with_times_of_a_hundred_years_works_and_drains(bench: Bench) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    @task("slow", registry=bench.registry)
+    def slow(payload: dict[str, Any]) -> None:
+        entered.set()
+        go_on.wait(20)
+
+    century = "36525d"
+    times = {"poll_interval": century, "heartbeat_interval": "18262d", "heartbeat_timeout": century}
+    with bench.worker(drain_timeout=century, **times) as worker:
+        bench.wait(lambda: bench.connection.execute("SELECT id FROM taskflow.workers").fetchone())
+        task_id = bench.enqueue("slow")
+        assert entered.wait(20)
+        worker.stop()
+        go_on.set()
+    assert bench.task(task_id, "state") == ("completed",)
