@@ -52,6 +52,7 @@ DATABASE = """
 
 `postgresql://user:password@host:5432/name`, also with `postgres://` or with a driver of SQLAlchemy as
 `postgresql+psycopg://`, or libpq's `host=… dbname=…`; parameters of libpq may follow (`?application_name=…`).
+In a URL, what is special in a user or password is percent-encoded: `@` as `%40`, `/` as `%2F`, a space as `%20`.
 
 A connection to a remote host is encrypted, `sslmode=require` is added, unless the string (`sslmode`, `service`),
 `PGSSLMODE` or `PGSERVICE` says otherwise. Remote is a host with a dot in its name or a public address. Not remote, and

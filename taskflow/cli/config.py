@@ -14,6 +14,7 @@ from taskflow.cli.output import Column, echo_items
 from taskflow.cli.terminal import NO_DATABASE
 from taskflow.errors import SettingsError
 from taskflow.settings import Resolution, Settings, notices, resolve
+from taskflow.settings.database_url import parameters
 from taskflow.telemetry import HIDDEN, hide_passwords
 
 
@@ -98,7 +99,15 @@ def _shown_value(name: str, value: Any) -> Any:
     """The value without what is secret: the password of a connection string, the whole of anything else."""
     if Settings.model_fields[name].repr or not value:
         return hide_passwords(value) if isinstance(value, str) else value
-    return hide_passwords(value) if isinstance(value, str) and name.endswith(("_url", "_dsn")) else HIDDEN
+    return _shown_database(value) if isinstance(value, str) and name.endswith("_url") else HIDDEN
+
+
+def _shown_database(url: str) -> str:
+    """The connection string without its passwords; nothing of it where it cannot be read as libpq would read it, since
+    then nobody knows where they stand."""
+    shown, given = hide_passwords(url), parameters(url)
+    wanted = {name: HIDDEN if name.endswith("password") else value for name, value in given.items()}
+    return shown if given and parameters(shown) == wanted else HIDDEN
 
 
 def _database_problems(settings: Settings) -> list[str]:

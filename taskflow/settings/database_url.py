@@ -73,6 +73,14 @@ def parameters(url: str) -> dict[str, Any]:
         return {}
 
 
+def has_raw_at(url: str) -> bool:
+    """Whether a user or password in a `normalised` URL has an `@` that is not written as `%40`: libpq takes what comes
+    after the first one for host and port, and names these in its errors."""
+    given = parameters(url)
+    addresses = f"{given.get('host', '')},{given.get('port', '')}".split(",")
+    return any("@" in address[1:] for address in addresses)  # one at the beginning makes it an abstract socket
+
+
 def hosts(given: dict[str, Any]) -> list[str]:
     """The hosts that a connection goes to: by name where there is one, else by address."""
     named = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR") or ""

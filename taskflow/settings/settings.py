@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from taskflow.settings.database_url import normalised
+from taskflow.settings.database_url import has_raw_at, normalised
 from taskflow.settings.durations import duration
 
 Names = tuple[str, ...]
@@ -295,7 +295,10 @@ class Settings(BaseModel):
     @field_validator("database_url", "export_database_url")
     @classmethod
     def _for_libpq(cls, value: str) -> str:
-        return normalised(value)
+        url = normalised(value)
+        if has_raw_at(url):
+            raise PydanticCustomError("database_url", "has an @ within the user or the password: write that one as %40")
+        return url
 
 
 def _is_network(text: str) -> bool:

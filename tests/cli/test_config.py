@@ -40,6 +40,39 @@ def test_each_setting_is_shown_with_its_origin_and_without_secrets(tmp_path: Pat
     assert "0123456789" not in result.output
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:sek s3cret@h/x",
+        "postgresql://u:sek\ts3cret@h/x",
+        "u:s3cret@h/x",
+        "host=h password=sek s3cret",
+        "host=h password=sek'\"s3cret",
+        "postgresql://u:100%s3cret@h/x",
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "TASKFLOW_EXPORT_DATABASE_URL"])
+def test_of_a_connection_string_whose_password_cannot_be_found_nothing_is_shown(url: str, name: str) -> None:
+    result = config("show", "--json", "--changed", **{name: url})
+    assert [item["value"] for item in json.loads(result.stdout)["settings"].values()] == ["***"]
+    assert "s3cret" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("host=/tmp user=u password='very s3cret'", "host=/tmp user=u password=***"),
+        ("postgresql:///x?user=u&password=s3cret", "postgresql:///x?user=u&password=***"),
+        ("postgresql://u:p%40s3cret@h/x", "postgresql://u:***@h/x"),
+        ("postgresql://postgres:postgres@h/x", "postgresql://postgres:***@h/x"),
+        ("postgresql://u@h/x", "postgresql://u@h/x"),
+    ],
+)
+def test_of_one_that_can_be_read_the_password_alone_is_hidden(url: str, shown: str) -> None:
+    result = config("show", "--json", "--changed", DATABASE_URL=url)
+    assert json.loads(result.stdout)["settings"]["database_url"]["value"] == shown
+
+
 def test_programs_get_json_and_what_was_not_understood() -> None:
     result = config("show", "--json", "--changed", DATABASE_URL=URL, TASKFLOW_PROT="1", REDIS_ADDR="h:1")
     seen = json.loads(result.stdout)

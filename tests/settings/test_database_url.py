@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from taskflow.errors import SettingsError
+from taskflow.settings import load
 from taskflow.settings.database_url import is_remote, normalised
 
 
@@ -80,3 +82,37 @@ def test_what_the_environment_of_libpq_says_counts(monkeypatch: pytest.MonkeyPat
 )  # fmt: skip
 def test_which_hosts_are_remote(host: str, remote: bool) -> None:
     assert is_remote(host) is remote
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:top@secretTAIL@127.0.0.1:1/x",
+        "postgres://u:top@secretTAIL@db.example.com/x",
+        "postgresql+psycopg://u@secretTAIL:top@h/x",
+        "postgresql://u:top@secretTAIL@h1,h2/x",
+        "postgresql://u:top@@secretTAIL@h",
+    ],
+)
+@pytest.mark.parametrize("name", ["database_url", "export_database_url"])
+def test_an_at_within_a_password_has_to_be_encoded_and_is_not_repeated(url: str, name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**{name: url})
+    assert caught.value.problems == (
+        f"TASKFLOW_{name.upper()}: has an @ within the user or the password: write that one as %40",
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:top%40secret@127.0.0.1:1/x",
+        "postgresql://u@h/x@y",
+        "postgresql://u@/x?host=@abstract",
+        "postgresql://u@h/x?application_name=a@b",
+        "host=/tmp user=u@domain password=a@b@c",
+        "u:top@secret@h",
+    ],
+)
+def test_an_at_elsewhere_is_left_as_it_is(url: str) -> None:
+    assert load(database_url=url).database_url == url
