@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
-from taskflow.store.connection import connect
+from taskflow.store.connection import connect, errors_translated
 
 NO_DATABASE = (
     "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
@@ -29,6 +31,9 @@ def database_url() -> str:
     return settings_with_database().database_url
 
 
-def open_database(name: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """A connection to the database of the settings, which PostgreSQL shows as "taskflow <name>"."""
-    return connect(database_url(), name=name)
+@contextmanager
+def open_database(name: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection to the database of the settings, which PostgreSQL shows as "taskflow <name>". Errors of psycopg
+    leave the block as those of taskflow, which have codes on the command line."""
+    with errors_translated(), connect(database_url(), name=name) as connection:
+        yield connection

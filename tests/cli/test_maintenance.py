@@ -15,6 +15,7 @@ from taskflow.cli.maintenance import found, size
 from taskflow.leader.lease import Lease
 from taskflow.store.maintenance import Table, Upkeep
 from taskflow.store.partitions import ensure_days
+from tests.cli.conftest import CommandLine
 
 
 @pytest.fixture
@@ -130,3 +131,18 @@ def test_a_login_that_only_reads_may_look(dsn: str, connection: psycopg.Connecti
     connection.execute("CREATE ROLE onlooker LOGIN IN ROLE taskflow_reader")
     result = CliRunner().invoke(main, ["maintenance"], env={"DATABASE_URL": dsn.replace("postgres@", "onlooker@", 1)})
     assert "tasks_live" in result.stdout, result.output
+
+
+def test_a_database_without_the_schema_is_told_so(empty_dsn: str) -> None:
+    command_line = CommandLine(empty_dsn)
+    assert command_line.refused("maintenance") == (1, "TF-SCHEMA-MISMATCH")
+    assert "taskflow migrate" in command_line.result("maintenance").stderr
+
+
+@pytest.mark.parametrize("role", ["taskflow_producer", "taskflow_worker"])
+def test_a_login_that_may_not_read_is_told_so(dsn: str, connection: psycopg.Connection[Any], role: str) -> None:
+    connection.execute("DROP ROLE IF EXISTS blind")
+    connection.execute(f"CREATE ROLE blind LOGIN IN ROLE {role}")
+    command_line = CommandLine(dsn.replace("postgres@", "blind@", 1))
+    assert command_line.refused("maintenance") == (6, "TF-NOT-ALLOWED")
+    assert "taskflow grants" in command_line.result("maintenance").stderr
