@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,15 @@ from taskflow.store.resources import query
 CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 # The connection is of no use any more, or the server is not one to write to: drop it and connect anew.
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+# An error at connecting has no SQLSTATE in psycopg, since libpq tells none: its text is all there is. In other words
+# than these, as of a server with lc_messages in another language, a refused login is a database that cannot be reached.
+ATTEMPT = re.compile(r"connection to server .*? failed: (.*)")  # one for each host, with and without TLS
+LOGIN_REFUSED = re.compile(
+    r'FATAL:\s+(?:role ".*" (?:does not exist|is not permitted to log in)|(?:.* )?authentication failed'
+    r'|database ".*" does not exist|permission denied for database|no pg_hba\.conf entry|pg_hba\.conf rejects'
+    r"|no such (?:user|database))"  # PgBouncer's
+    r"|fe_sendauth: no password supplied"
+)
 NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
 
 LONGEST_TIMEOUT_MS = 2**31 - 1
@@ -59,7 +69,8 @@ def connect(
     """Open a connection. `name` is shown in pg_stat_activity behind "taskflow".
 
     `prepare_threshold` None: no prepared statements, as a pooler in transaction mode needs it.
-    Raises `DatabaseUnavailable` where no server answers, `NotAllowed` where it refuses the user.
+    Raises `DatabaseUnavailable` where no server answers or has room, `NotAllowed` where it refuses the user or has no
+    such database (and says so in English), `SettingsError` where `dsn` cannot be read.
     """
     parameters = connection_parameters(dsn, name)
     with errors_translated():
@@ -109,7 +120,9 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
                 "taskflow_operator. `taskflow grants` prints the statements that make the roles."
             )
         case "28P01" | "28000" | "3D000":
-            return errors.NotAllowed(f"{message}. Check the user, password and database name of DATABASE_URL.")
+            return _login_refused(message)
+        case None if isinstance(error, psycopg.OperationalError) and _refuses_login(str(error)):
+            return _login_refused(message)
         case "42P01" | "3F000" | "42883":
             return errors.SchemaMismatch(f"{message}. Run `taskflow migrate` against this database.")
         case "23514":
@@ -138,6 +151,16 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
         case state if isinstance(error, CONNECTION_LOST):
             return errors.DatabaseUnavailable(f"PostgreSQL cannot be reached: {message}")
     return errors.TaskflowError(f"{message}{hint}")
+
+
+def _refuses_login(text: str) -> bool:
+    """Whether every server that was asked has refused: one that starts up may let the user in."""
+    failures = ATTEMPT.findall(text)
+    return bool(failures) and all(map(LOGIN_REFUSED.match, failures))
+
+
+def _login_refused(message: str) -> errors.NotAllowed:
+    return errors.NotAllowed(f"{message}. Check the user, password and database name of DATABASE_URL.")
 
 
 def limit_transaction(connection: psycopg.Connection[Any], seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
@@ -438,3 +439,13 @@ def test_a_worker_with_times_of_a_hundred_years_works_and_drains(bench: Bench) -
         worker.stop()
         go_on.set()
     assert bench.task(task_id, "state") == ("completed",)
+
+
+def test_a_worker_whose_login_is_refused_waits_for_it(bench: Bench) -> None:
+    task("noop", registry=bench.registry)(lambda payload: None)
+    task_id = bench.enqueue("noop")
+    bench.connection.execute("DROP ROLE IF EXISTS awaited")
+    with capture_logs() as logs, bench.worker(database_url=bench.dsn.replace("postgres@", "awaited@", 1)):
+        bench.wait(lambda: [event for event in logs if event["event"] == "database_refuses"])
+        bench.connection.execute("CREATE ROLE awaited LOGIN SUPERUSER")
+        assert bench.ended(task_id) == ("completed",)
