@@ -155,6 +155,10 @@ class NotAllowed(TaskflowError):
     """The database role or the API key lacks the right to do this."""
 
 
+class LoginRefused(NotAllowed):
+    """PostgreSQL does not let the login in, or has no such database; what is given at the next try may be right."""
+
+
 class Signal(Exception):  # no "Error": these are outcomes that a handler chooses
     """The root of what a handler raises to choose the outcome of its attempt."""
 

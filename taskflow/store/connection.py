@@ -69,7 +69,7 @@ def connect(
     """Open a connection. `name` is shown in pg_stat_activity behind "taskflow".
 
     `prepare_threshold` None: no prepared statements, as a pooler in transaction mode needs it.
-    Raises `DatabaseUnavailable` where no server answers or has room, `NotAllowed` where it refuses the user or has no
+    Raises `DatabaseUnavailable` where no server answers or has room, `LoginRefused` where it refuses the user or has no
     such database (and says so in English), `SettingsError` where `dsn` cannot be read.
     """
     parameters = connection_parameters(dsn, name)
@@ -159,8 +159,8 @@ def _refuses_login(text: str) -> bool:
     return bool(failures) and all(map(LOGIN_REFUSED.match, failures))
 
 
-def _login_refused(message: str) -> errors.NotAllowed:
-    return errors.NotAllowed(f"{message}. Check the user, password and database name of DATABASE_URL.")
+def _login_refused(message: str) -> errors.LoginRefused:
+    return errors.LoginRefused(f"{message}. Check the user, password and database name of DATABASE_URL.")
 
 
 def limit_transaction(connection: psycopg.Connection[Any], seconds: float) -> None:

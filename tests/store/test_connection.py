@@ -12,7 +12,7 @@ import pytest
 from psycopg import conninfo
 
 from taskflow.cluster import Cluster
-from taskflow.errors import DatabaseUnavailable, NotAllowed, TaskflowError
+from taskflow.errors import DatabaseUnavailable, LoginRefused, TaskflowError
 from taskflow.store.connection import connect, connect_async, translate
 from tests.cli.conftest import CommandLine
 from tests.conftest import ClusterFactory
@@ -61,7 +61,7 @@ def outcome(server: Cluster, **parameters: str) -> type[TaskflowError]:
         connect(dsn, name="test").close()
     with pytest.raises(type(caught.value)):
         asyncio.run(connect_async(dsn, name="test"))
-    if isinstance(caught.value, NotAllowed):
+    if isinstance(caught.value, LoginRefused):
         assert "Check the user, password and database name of DATABASE_URL." in str(caught.value)
     return type(caught.value)
 
@@ -88,13 +88,13 @@ def test_a_refused_login_is_told_from_a_server_that_is_away(server: Cluster) -> 
         "one is away, the other refuses": {"user": "nobody", "host": f"{nowhere},{here}"},
     }
     seen = {case: outcome(server, **parameters) for case, parameters in (refused | away).items()}
-    assert seen == dict.fromkeys(refused, NotAllowed) | dict.fromkeys(away, DatabaseUnavailable)
+    assert seen == dict.fromkeys(refused, LoginRefused) | dict.fromkeys(away, DatabaseUnavailable)
 
 
 def test_a_server_that_goes_or_comes_refuses_nobody(
     server: Cluster, until: Callable[[Callable[[], object]], None]
 ) -> None:
-    assert outcome(server, user="nobody") is NotAllowed
+    assert outcome(server, user="nobody") is LoginRefused
     with psycopg.connect(server.dsn()):
         os.kill(server.pid, signal.SIGTERM)  # it waits for us
         until(lambda: "the database system is shutting down" in said(server, user="nobody"))
@@ -112,7 +112,7 @@ def test_a_server_that_goes_or_comes_refuses_nobody(
 )
 def test_what_is_said_over_tcp_and_by_pgbouncer_is_understood(text: str) -> None:
     line = f'connection to server at "h" (::1), port 5432 {text}'
-    assert isinstance(translate(psycopg.OperationalError(f"connection failed: {line}\n{line}\n")), NotAllowed)
+    assert isinstance(translate(psycopg.OperationalError(f"connection failed: {line}\n{line}\n")), LoginRefused)
     other = 'connection to server at "h" (::1), port 5432 failed: FATAL:  the database system is starting up'
     assert isinstance(translate(psycopg.OperationalError(f"connection failed: {line}\n{other}\n")), DatabaseUnavailable)
 

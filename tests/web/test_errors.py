@@ -133,6 +133,7 @@ def test_every_error_of_taskflow_has_an_answer() -> None:
         errors.DatabaseUnavailable("postgres://secret"): (503, "database_unavailable"),
         errors.SchemaMismatch("secret"): (503, "schema_mismatch"),
         errors.NotAllowed("secret"): (500, "internal_error"),
+        errors.LoginRefused("secret"): (503, "database_unavailable"),
         errors.TaskflowError("secret"): (500, "internal_error"),
     }
     for error, (status, code) in answers.items():

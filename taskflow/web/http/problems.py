@@ -150,7 +150,7 @@ def problem_of(error: errors.TaskflowError) -> Problem:
         case errors.InvalidSchedule(field=field, code=code, detail=detail):
             problem = FieldProblem(f"/{field}", code, detail)
             return Problem("invalid_request", f"{problem.pointer}: {detail}", problems=[problem])
-        case errors.DatabaseUnavailable():
+        case errors.DatabaseUnavailable() | errors.LoginRefused():
             return Problem("database_unavailable", "PostgreSQL cannot be reached at the moment; try again soon.")
         case errors.SchemaMismatch():
             return Problem(
