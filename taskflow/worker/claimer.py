@@ -309,7 +309,7 @@ class Claimer:
     def _give_back(self) -> None:
         """What was held ready is stuck behind slow handlers: others may run it sooner."""
         self._slots.pace.observe(self._dispatcher.waiting_since_seconds())
-        release(self._completer, self._slots, self._dispatcher)
+        release(self._completer, self._slots, self._dispatcher, from_slots=False)
 
     # What it knows of queues
 

@@ -57,9 +57,12 @@ class Dispatcher:
         self._loop.expire()
         self._quarantine.pump()
 
-    def take_back(self) -> list[Attempt]:
-        """Everything that has not started and now will not: settled, to be given back to the queue."""
+    def take_back(self, *, from_slots: bool) -> list[Attempt]:
+        """What has not started and now will not: settled, to be given back to the queue. `from_slots`: not only what
+        waits for a slot, but also what has one and waits for its process to get ready."""
         waiting = self._quarantine.drain()
+        if from_slots:
+            waiting += self._processes.take_unstarted()
         for runner in self._runners():
             waiting += runner.drain()
         return [attempt for attempt in waiting if self._slots.in_flight.settle(attempt)]

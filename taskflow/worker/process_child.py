@@ -1,7 +1,8 @@
 """A process that runs handlers with isolation="process", one after the other, for its parent at the end of a pipe.
 
-It takes (task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message), ("log", entry)
-and ("ended", outcome, how many log entries were dropped); of a transaction in which its handler completes the task,
+First it sends ("ready",), when it has imported their modules, or ("not_ready", reason) and ends. Then it takes
+(task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message), ("log", entry) and
+("ended", outcome, how many log entries were dropped); of a transaction in which its handler completes the task,
 ("commit_begins",) and then ("committed", result, released) or ("rolled_back",). It ends when the pipe does.
 
 Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
@@ -134,7 +135,10 @@ def main() -> None:
     try:
         load_handlers(settings.imports)
     except (ImportError, TaskflowError) as error:
-        sys.exit(f"taskflow: the handlers cannot be imported: {error}")
+        reason = f"the handlers cannot be imported: {error}"
+        pipe.send(("not_ready", reason))
+        sys.exit(f"taskflow: {reason}")
+    pipe.send(("ready",))
     serve(pipe, HandlerConnections(settings.database_url, lambda: None))
 
 

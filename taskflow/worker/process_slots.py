@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 from typing import Any
 
+from taskflow.errors import TaskflowError
 from taskflow.processes import spawn
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
 from taskflow.worker.attempt import Attempt
@@ -23,12 +24,21 @@ from taskflow.worker.slots import Slots, take_all
 
 LAST_WORDS_SECONDS = 0.5  # a killed one closes its end at once, unless another process has inherited it
 LONGEST_POLL_SECONDS = 3600.0  # poll() takes no more than 24 days, a timeout may be 30
+READY_SECONDS = 60.0
+"""From the start of a child to its having imported the modules with the handlers."""
+LOOK_SECONDS = 0.05  # while a child gets ready: whether its attempt is still to be run
+
+
+class NotReady(TaskflowError):
+    """A child will run no handler: their modules cannot be imported, or not in time, or it has ended over that."""
 
 
 class Child:
-    """One process for handlers, and the pipe to it."""
+    """One process for handlers, and the pipe to it. `ready`: it has imported their modules."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self.ready = False
+        self._started = time.monotonic()
         self._attempt: Attempt | None = None
         self._lock = threading.Lock()
         self.pipe, theirs = Pipe()
@@ -45,6 +55,28 @@ class Child:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def look(self) -> None:
+        """Learn whether it is ready, waiting for a moment. Raises `NotReady` if it never will be."""
+        told: tuple[Any, ...] | None = None
+        gone = not self.alive
+        try:
+            told = self.pipe.recv() if self.pipe.poll(LOOK_SECONDS) else None
+        except (EOFError, OSError):
+            gone = True
+            self.kill()  # it may live on without its end of the pipe
+        match told:
+            case ("ready",):
+                self.ready = True
+            case ("not_ready", reason):
+                raise NotReady(reason)
+            case _ if gone:
+                raise NotReady(f"the handler's process {self.reap()} before it was ready")
+            case _ if time.monotonic() - self._started > READY_SECONDS:
+                raise NotReady(
+                    f"the handler's process was not ready within {READY_SECONDS:.0f} s: it was still importing the "
+                    "modules that declare handlers"
+                )
 
     def kill(self) -> None:
         """End it at once; a process that has ended already is no error."""
@@ -75,6 +107,7 @@ class ProcessSlots:
         self._slots = slots
         self._environment = environment
         self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._unstarted: set[Attempt] = set()  # those for which a thread gets a child ready
         self._threads = 0
         self._children: set[Child] = set()
         self._closed = False
@@ -90,6 +123,14 @@ class ProcessSlots:
     def drain(self) -> list[Attempt]:
         return take_all(self._waiting)
 
+    def take_unstarted(self) -> list[Attempt]:
+        """Take back what has a slot and a child that is not ready; that goes on getting ready, for the next one."""
+        taken = []
+        while self._unstarted:
+            with suppress(KeyError):  # its thread begins it at this very moment
+                taken.append(self._unstarted.pop())
+        return taken
+
     def close(self) -> None:
         self._closed = True
         for child in list(self._children):
@@ -101,9 +142,9 @@ class ProcessSlots:
         child: Child | None = None
         while (attempt := self._waiting.get()) is not None:
             self._slots.take()
+            self._unstarted.add(attempt)
             try:
-                if self._slots.start(attempt):
-                    child = self._run(child, attempt)
+                child = self._run(child, attempt)
             finally:
                 self._slots.give()
         if child is not None:
@@ -113,13 +154,28 @@ class ProcessSlots:
         """Run the attempt in the child, or in a new one where there is none; returns the child if it still lives."""
         try:
             child = self._live(child)
-            return self._attend(child, attempt)
+            # Before the attempt begins: what a child takes to start is not the handler's time.
+            while not child.ready and attempt in self._unstarted and not attempt.cancel_requested:
+                child.look()
+            return self._attend(child, attempt) if self._start(attempt) else child
+        except NotReady as error:
+            outcome = Failed(str(error))
         except Exception as error:  # noqa: BLE001  (no process to be had, a payload that cannot be sent: the slot goes on)
-            if child is not None:
-                self._discard(child)
             final = isinstance(error, RecursionError)  # nested too deeply to be sent, today and tomorrow
-            self._end(attempt, Failed(f"the handler's process could not be used: {describe(error)}", final=final))
-            return None
+            outcome = Failed(f"the handler's process could not be used: {describe(error)}", final=final)
+        if child is not None:
+            self._discard(child)
+        if attempt.started is not None or self._start(attempt):
+            self._end(attempt, outcome)
+        return None
+
+    def _start(self, attempt: Attempt) -> bool:
+        """The attempt begins, unless it was taken back or cancelled meanwhile."""
+        try:
+            self._unstarted.remove(attempt)
+        except KeyError:
+            return False
+        return self._slots.start(attempt)
 
     def _live(self, child: Child | None) -> Child:
         if child is not None:
