@@ -3,7 +3,8 @@
 --
 -- The caller has locked the row and checked its fence. p_details: error, traceback, logs; final (no further attempt);
 -- retry_after or seconds (when to run again, in seconds); charged (false: not counted against max_attempts);
--- lost (false: a loss that says nothing about the task). What the task leaves open is its type's, then its queue's.
+-- lost (false: a loss that says nothing about the task); progress and progress_message, if the last report is not stored
+-- yet. What the task leaves open is its type's, then its queue's.
 CREATE OR REPLACE FUNCTION taskflow.end_attempt(
     p_task taskflow.tasks_live, p_outcome taskflow.execution_outcome, p_waited double precision, p_details jsonb,
     OUT new_state taskflow.task_state, OUT new_run_at timestamptz)
@@ -52,6 +53,9 @@ BEGIN
         worker_id = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.worker_id END,
         finished_at = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE v_now END,
         updated_at = v_now, version = t.version + 1,
+        progress = coalesce((p_details ->> 'progress')::smallint, t.progress),
+        progress_message = CASE WHEN p_details ? 'progress' THEN p_details ->> 'progress_message'
+            ELSE t.progress_message END,
         fingerprint = CASE WHEN new_state = 'dead_letter' THEN taskflow.error_fingerprint(t.type, v_error) END
     WHERE t.id = p_task.id AND t.state = 'running';
 

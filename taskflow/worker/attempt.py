@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import TaskflowError
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from taskflow.tasks.handler import AnyHandler
     from taskflow.tasks.task import ClaimedTask
     from taskflow.worker.connections import HandlerConnections
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """What a handler has said of how far it is. `stored`: it is in the database; what is not when the attempt ends is
+    written together with that."""
+
+    percent: int
+    message: str | None
+    stored: bool = False
 
 
 class Attempt:
@@ -50,7 +61,7 @@ class Attempt:
         self.started: float | None = None
         self.marked = False
         self.cancel_requested = False
-        self.progress: tuple[int, str | None] | None = None
+        self.progress: Progress | None = None  # the last one
         self.logs: Logs | None = None
         self.stop: Callable[[], None] | None = None
         self.own: OwnCompletion | None = None
@@ -78,8 +89,9 @@ class Attempt:
         return self.cancel_requested
 
     def report_progress(self, percent: int, message: str | None) -> None:
-        self.progress = (percent, message)
-        self.connections.progress_reported()
+        if self.own is None or self.own.stage is not Stage.COMMITTED:  # its task has ended then
+            self.progress = Progress(percent, message)
+            self.connections.progress_reported()
 
     def log(self, entry: bytes) -> None:
         if self.logs is None:

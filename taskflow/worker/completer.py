@@ -17,7 +17,7 @@ from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
 from taskflow.store.tasks import Completed, Completion, Ended
 from taskflow.telemetry import get_logger
-from taskflow.worker.attempt import Attempt, InFlight
+from taskflow.worker.attempt import Attempt, InFlight, Progress
 from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, portions, refused, why_unstorable
 from taskflow.worker.events import EventPublisher
 from taskflow.worker.heartbeat import Heartbeat
@@ -129,7 +129,7 @@ class Completer:
         return set()
 
     def progress_reported(self) -> None:
-        """Some attempt has a new progress: write it soon, together with what comes until then."""
+        """Some attempt has a new progress: write it soon, together with what comes until then, or with its end."""
         if self._progress_due is None:
             self._progress_due = time.monotonic() + PROGRESS_SECONDS
             self.wake()
@@ -297,16 +297,17 @@ class Completer:
                 future.set_exception(error)
 
     def _write_progress(self, connection: Connection) -> None:
-        reports: dict[int, list[tuple[Attempt, int, str | None]]] = {}
+        reports: dict[int, list[tuple[Attempt, Progress]]] = {}
         for attempt in self._in_flight.started():
-            if (progress := attempt.progress) is not None:
-                attempt.progress = None
-                if attempt.own is not None and attempt.own.stage is Stage.COMMITTED:
-                    continue
-                reports.setdefault(attempt.worker_id, []).append((attempt, *progress))
+            if (progress := attempt.progress) is None or progress.stored:
+                continue
+            if attempt.own is None or attempt.own.stage is not Stage.COMMITTED:
+                reports.setdefault(attempt.worker_id, []).append((attempt, progress))
         for worker_id, told in reports.items():
-            rows = [(attempt.task.id, attempt.task.attempt, percent, message) for attempt, percent, message in told]
-            with suppress(LockNotAvailable):  # the next report will come
+            rows = [(item.task.id, item.task.attempt, progress.percent, progress.message) for item, progress in told]
+            with suppress(LockNotAvailable):  # it is written with the next report, or with the end
                 repeat_on_conflict(lambda: tasks.report_progress(connection, worker_id, rows))  # noqa: B023
+                for _, progress in told:
+                    progress.stored = True
                 if self.events.wanted:
                     self.events.progressed(told)

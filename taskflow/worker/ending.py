@@ -48,7 +48,7 @@ def encode(item: Ending) -> Completion:
     handler again would repeat its work and give the same result."""
     attempt, outcome, logs, _ = item
     task = attempt.task
-    if outcome is NO_RESULT and not logs:  # the usual one, and on the hot path
+    if outcome is NO_RESULT and not logs and attempt.progress is None:  # the usual one, and on the hot path
         return task.id, task.attempt, attempt.waited_seconds, "succeeded", None, None
     details: dict[str, Any] = {}
     result: str | None = None
@@ -80,6 +80,8 @@ def encode(item: Ending) -> Completion:
             assert_never(outcome)
     if logs:
         details["logs"] = logs
+    if (progress := attempt.progress) is not None and not progress.stored:
+        details |= {"progress": progress.percent, "progress_message": progress.message}
     return task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None
 
 

@@ -15,7 +15,7 @@ from taskflow.store.tasks import Ended
 from taskflow.tasks.outcome import Failed, Outcome, TimedOut
 from taskflow.tasks.task import Priority
 from taskflow.telemetry import get_logger
-from taskflow.worker.attempt import Attempt
+from taskflow.worker.attempt import Attempt, Progress
 from taskflow.worker.ending import Ending
 from taskflow.worker.slots import Slots
 
@@ -111,12 +111,11 @@ class EventPublisher:
             at = datetime.now(UTC)
             self._add("task.started", at, _task(attempt, "running") | {"worker_id": str(attempt.worker_id)})
 
-    def progressed(self, rows: Sequence[tuple[Attempt, int, str | None]]) -> None:
-        """Progress has been written: (attempt, percent, message)."""
+    def progressed(self, rows: Sequence[tuple[Attempt, Progress]]) -> None:
+        """Progress has been written."""
         at = datetime.now(UTC)
-        for attempt, percent, message in rows:
-            data = _task(attempt, "running") | {"worker_id": str(attempt.worker_id)}
-            self._add("task.progress", at, data | {"progress": percent, "message": _text(message)})
+        for attempt, progress in rows:
+            self._progressed(at, attempt, progress)
 
     def ended(self, group: Sequence[Ending], ended: Sequence[Ended]) -> None:
         """Endings have been written; `ended` is what the database said of those that did not succeed."""
@@ -126,6 +125,9 @@ class EventPublisher:
             task = item.attempt.task
             row = rows.get((task.id, task.attempt))
             at = datetime.fromtimestamp(wall - (now - item.ended), UTC)
+            progress = item.attempt.progress
+            if progress is not None and not progress.stored and (row is None or row.state is not None):
+                self._progressed(at, item.attempt, progress)  # it was written with the end
             if row is None:
                 self._add("task.completed", at, _ending(item, "completed"))
             elif row.state is not None:
@@ -160,6 +162,10 @@ class EventPublisher:
             self._lost = self._waiting = True
             self._pause = FAILED_SECONDS
             self._log.warning("events_not_published", error=str(error).strip())
+
+    def _progressed(self, at: datetime, attempt: Attempt, progress: Progress) -> None:
+        data = _task(attempt, "running") | {"worker_id": str(attempt.worker_id)}
+        self._add("task.progress", at, data | {"progress": progress.percent, "message": _text(progress.message)})
 
     def _not_succeeded(self, at: datetime, item: Ending, row: Ended) -> None:
         assert row.state is not None

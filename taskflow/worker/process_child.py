@@ -47,6 +47,7 @@ class PipedAttempt(Attempt):
         self._ended = False
 
     def report_progress(self, percent: int, message: str | None) -> None:
+        super().report_progress(percent, message)
         self._tell("progress", percent, message)
 
     def log(self, entry: bytes) -> None:

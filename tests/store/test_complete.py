@@ -226,6 +226,25 @@ def test_progress_is_stored_for_the_holder_only(connection: Connection) -> None:
     assert row(connection, task_id, "progress", "progress_message") == (40, 'half "way"\\')
 
 
+def test_a_progress_that_comes_with_the_end_is_stored_with_it_for_the_holder_only(connection: Connection) -> None:
+    ids = insert(connection, 4)
+    me, other = worker(connection), worker(connection)
+    claimed = claim(connection, me, 4)
+    tasks.report_progress(connection, me, [(task.id, task.attempt, 10, "begun") for task in claimed])
+    last = details(progress=100, progress_message="end")
+    mute = details(progress=100, progress_message=None)
+    rows = [
+        (t.id, t.attempt, 0.0, "succeeded", None, told) for t, told in zip(claimed, (last, mute, None), strict=False)
+    ]
+    rows.append((claimed[3].id, claimed[3].attempt, 0.0, "failed", None, last))
+    tasks.complete(connection, other, rows)
+    assert [row(connection, task_id, "progress", "progress_message") for task_id in ids] == [(10, "begun")] * 4
+    tasks.complete(connection, me, rows)
+    assert [row(connection, task_id, "progress", "progress_message") for task_id in ids] == [
+        (100, "end"), (100, None), (10, "begun"), (100, "end"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("strategy", "failures", "expected"),
     [
