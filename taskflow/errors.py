@@ -5,6 +5,7 @@
     TaskflowError
     ├── SettingsError           a setting is missing or wrong; all problems at once
     ├── RegistrationError       a handler or a task type is declared wrongly
+    ├── HandlersNotImported     a module that declares handlers raises something when it is imported
     ├── InvalidTask             a task that cannot be stored as given
     │   └── InvalidPayload      its payload does not fit the type's model
     ├── InvalidSchedule         a schedule that cannot fire as given
@@ -41,6 +42,14 @@ class TaskflowError(Exception):
 
 class SettingsError(TaskflowError):
     """One or more settings are missing or wrong. `problems` lists each as one line."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class HandlersNotImported(TaskflowError):
+    """Modules that declare handlers raised something when they were imported. `problems` lists each as one line."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)

@@ -79,6 +79,12 @@ OWN: dict[str, Kind] = {
         UNREACHABLE,
         PAGE,
     ),
+    "handlers_not_imported": Kind(
+        "A module with handlers cannot be imported",
+        "Correct it where the reason points; `taskflow --debug …` shows how it came there.",
+        FAILED,
+        "docs/troubleshooting.md",
+    ),
     "registration": Kind("A handler is declared wrongly", "Correct the declaration.", FAILED, "docs/handlers.md"),
     "api_error": Kind("The server refused it", "The reason says what the server did not like."),
 }

@@ -110,6 +110,8 @@ def _of_taskflow(error: errors.TaskflowError) -> Refusal:
     match error:
         case errors.SettingsError():
             return Refusal("settings", error.problems)
+        case errors.HandlersNotImported():
+            return Refusal("handlers_not_imported", error.problems)
         case errors.TaskNotFound():
             return Refusal("task_not_found", said)
         case errors.UniqueConflict():

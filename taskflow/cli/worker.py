@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -17,15 +16,13 @@ from taskflow.cli.config_option import config_option
 from taskflow.cli.metrics_address import Address
 from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import settings_with_database
-from taskflow.errors import SettingsError
 from taskflow.leader import Leader
 from taskflow.processes import settle
 from taskflow.settings import Settings
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
+from taskflow.worker.imports import import_handlers
 from taskflow.worker.supervisor import EXIT_DRAINED
-
-BUILT_IN = "taskflow.handlers"
 
 
 @click.command("worker")
@@ -109,19 +106,6 @@ def metrics_of(runnable: Supervisor | Worker, settings: Settings, leader: Leader
         runnable.count_in(counted[0])
     with metrics_served(settings, leader, *counted, offset=number):
         yield
-
-
-def import_handlers(imports: tuple[str, ...]) -> None:
-    """Import the modules that declare handlers. Raises `SettingsError` for one that cannot be imported."""
-    sys.path.insert(0, os.getcwd())
-    problems = []
-    for module in (BUILT_IN, *imports):
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            problems.append(f"TASKFLOW_IMPORTS: {module} cannot be imported ({error}), looked for in {os.getcwd()}")
-    if problems:
-        raise SettingsError(problems)
 
 
 def reloading(settings: Settings, flags: dict[str, str | float | None], *, leader: bool) -> int:

@@ -36,12 +36,11 @@ from taskflow.worker.dispatcher import timeout_seconds
 from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, ending, refused, why_unstorable
 from taskflow.worker.executor import run_async, run_sync
 from taskflow.worker.identity import Identity, type_rows
+from taskflow.worker.imports import BUILT_IN
 from taskflow.worker.own_completion import Stage
 from taskflow.worker.pace import Pace
 from taskflow.worker.process_slots import ProcessSlots, child_environment
 from taskflow.worker.slots import Slots
-
-BUILT_IN = "taskflow.handlers"
 
 
 class AttemptFailed(AssertionError):

@@ -10,8 +10,6 @@ Started as ``python -m taskflow.worker.process_child``, with the settings from t
 
 from __future__ import annotations
 
-import importlib
-import os
 import signal
 import sys
 import threading
@@ -29,6 +27,7 @@ from taskflow.tasks.registry import registry
 from taskflow.worker.attempt import Attempt
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.executor import run_sync
+from taskflow.worker.imports import import_handlers
 
 
 class PipedAttempt(Attempt):
@@ -80,13 +79,6 @@ class PipedAttempt(Attempt):
                 self._pipe.send(message)
 
 
-def load_handlers(imports: tuple[str, ...]) -> None:
-    """Import the modules that declare handlers, the built-in ones included."""
-    sys.path.insert(0, os.getcwd())
-    for module in ("taskflow.handlers", *imports):
-        importlib.import_module(module)
-
-
 def serve(pipe: Connection, connections: HandlerConnections) -> None:
     """Run what comes through the pipe until it closes."""
     while True:
@@ -134,11 +126,10 @@ def main() -> None:
     pipe = Connection(int(sys.argv[1]))
     settings = settings_module.load()
     try:
-        load_handlers(settings.imports)
-    except (ImportError, TaskflowError) as error:
-        reason = f"the handlers cannot be imported: {error}"
-        pipe.send(("not_ready", reason))
-        sys.exit(f"taskflow: {reason}")
+        import_handlers(settings.imports)
+    except TaskflowError as error:
+        pipe.send(("not_ready", str(error)))
+        sys.exit(f"taskflow: {error}")
     pipe.send(("ready",))
     serve(pipe, HandlerConnections(settings.database_url, lambda: None))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +15,8 @@ from click.testing import CliRunner
 from taskflow.cli.main import main
 from taskflow.cli.worker import member_command
 from taskflow.settings import load
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_of_several_processes_is_started_with_what_the_flags_said() -> None:
@@ -51,3 +57,48 @@ def test_what_is_wrong_with_flags_and_variables_is_listed_at_once_and_a_flag_men
     assert "TASKFLOW_AUTH: " in wrong.stderr
     assert "TASKFLOW_CONCURRENCY" not in wrong.stderr
     assert len(re.findall(r"(?m)^ +(?:why: )?[-A-Z_a-z]+: ", wrong.stderr.partition("  fix: ")[0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("foo = bar", "nam cannot be imported: NameError: name 'bar' is not defined, at nam.py line 2"),
+        ("def f(:\n", "nam cannot be imported: SyntaxError: invalid syntax, at nam.py line 2"),
+        ("import helper", "nam cannot be imported: ZeroDivisionError: division by zero, at helper.py line 3"),
+        ("import os; os.environ['NOPE']", "nam cannot be imported: KeyError: 'NOPE', at nam.py line 2"),
+        ("import json; json.loads('{')", "nam cannot be imported: JSONDecodeError: Expecting"),
+        ("import no_such", "nam cannot be imported: ModuleNotFoundError: No module named 'no_such', at nam.py line 2"),
+        ("from os import nope", "nam cannot be imported: ImportError: cannot import name 'nope' from 'os'"),
+        ("raise SystemExit(3)", "nam cannot be imported: SystemExit: 3, at nam.py line 2"),
+    ],
+)
+def test_a_mistake_in_a_module_with_handlers_is_told_with_its_place(tmp_path: Path, source: str, why: str) -> None:
+    (tmp_path / "nam.py").write_text(f"# mine\n{source}\n")
+    (tmp_path / "helper.py").write_text("def f():\n    pass\n1 / 0\n")
+    done = worker_in(tmp_path, "nam")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[TF-HANDLERS-NOT-IMPORTED]: A module with handlers cannot be imported\n")
+    assert f"  why: {why}" in done.stderr
+    assert ", at nam.py line 2\n" in done.stderr or ", at helper.py line 3\n" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["missing", "nam.missing", "missing.tasks"])
+def test_a_module_that_there_is_not_is_a_wrong_setting(tmp_path: Path, name: str) -> None:
+    (tmp_path / "nam.py").write_text("")
+    done = worker_in(tmp_path, name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error[TF-SETTINGS]: ")
+    assert f"TASKFLOW_IMPORTS: {name} cannot be imported (No module named " in done.stderr
+    assert f"), looked for in {tmp_path}\n" in done.stderr
+
+
+def worker_in(directory: Path, module: str) -> subprocess.CompletedProcess[str]:
+    """`taskflow worker` with a module in this directory, of which it does not get as far as its database."""
+    return subprocess.run(
+        [sys.executable, "-m", "taskflow", "worker", "--import", module],
+        cwd=directory,
+        env={**os.environ, "DATABASE_URL": "postgresql://h/d", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

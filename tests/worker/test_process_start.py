@@ -64,18 +64,22 @@ def test_a_process_that_is_killed_leaves_the_next_attempt_all_of_its_time(bench:
 @pytest.mark.parametrize(
     ("first", "error"),
     [
-        ("import no_such_module", "the handlers cannot be imported: No module named 'no_such_module'"),
+        (
+            "import no_such_module",
+            "slow_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module', at {file} line 3",
+        ),
+        ("raise SystemExit(2)", "slow_module cannot be imported: SystemExit: 2, at {file} line 3"),
         ("os._exit(7)", "the handler's process ended with exit code 7 before it was ready"),
         ("os.kill(os.getpid(), 11)", "the handler's process was killed by SIGSEGV before it was ready"),
     ],
 )
 def test_a_process_that_ends_over_its_imports_fails_the_attempt_with_the_reason(
-    bench: Bench, declare: Declare, first: str, error: str
+    bench: Bench, declare: Declare, tmp_path: Path, first: str, error: str
 ) -> None:
     broken = declare(first, max_attempts=2)
     task_id = bench.enqueue("apart")
     with bench.worker(**broken):
-        assert bench.ended(task_id, "error") == ("dead_letter", error)
+        assert bench.ended(task_id, "error") == ("dead_letter", error.format(file=tmp_path / "slow_module.py"))
     assert [status for _, status, _ in bench.executions(task_id)] == ["failed", "failed"]
 
 
