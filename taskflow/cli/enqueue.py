@@ -7,14 +7,17 @@ from typing import IO, Any
 
 import click
 
+from taskflow.cli.api import Api
 from taskflow.cli.bulk import enqueue_lines
 from taskflow.cli.connected import connected, json_option, secrets_option
+from taskflow.cli.failures import refusal_of
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import echo_json, is_terminal, say
 from taskflow.cli.plain import one_line
 from taskflow.cli.tasks.following import ended_task
 from taskflow.cli.tasks.words import PRIORITIES
 from taskflow.cli.values import Duration, JsonObject, Moment, QueueName
+from taskflow.errors import TaskflowError
 
 STRATEGIES = ("fixed", "linear", "exponential")
 CONFLICTS = ("skip", "error", "replace")
@@ -74,14 +77,29 @@ def command(
     task = api.post("/tasks", {"type": type_, "payload": payload or {}, **given})
     created = task["created"]
     if wait or wait_timeout is not None:
-        until = None if wait_timeout is None else time.monotonic() + wait_timeout
-        task = ended_task(api, task["id"], until) | {"created": created}
+        task = _ended(api, task, wait_timeout) | {"created": created}
     if as_json:
         echo_json(task)
     else:
         _echo(task, waited=wait or wait_timeout is not None)
     if (wait or wait_timeout is not None) and task["state"] != "completed":
         context.exit(1)
+
+
+def _ended(api: Api, task: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+    """The task when it has ended. Where that cannot be awaited the error names it: who repeats the command for want of
+    an id makes a second one."""
+    made = f"Task {task['id']} was created" if task["created"] else f"Task {task['id']} has its unique key already"
+    try:
+        return ended_task(api, task["id"], None if timeout is None else time.monotonic() + timeout)
+    except KeyboardInterrupt:
+        say(f"{made}; it goes on by itself.")
+        raise
+    except TaskflowError as error:
+        refusal = refusal_of(error)
+        if refusal.code != "wait_timeout":  # which names it
+            refusal.why = (f"{made}; it cannot be watched: {' '.join(refusal.why)}",)
+        raise refusal from error
 
 
 def _echo(task: dict[str, Any], *, waited: bool) -> None:

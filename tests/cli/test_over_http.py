@@ -80,6 +80,18 @@ def test_the_exit_code_says_what_kind_of_refusal_it_was(remote: Remote, server: 
     assert Remote(server.url, "wrong").refused("stats") == (6, "TF-UNAUTHORIZED")
 
 
+def test_a_task_that_was_created_and_cannot_be_watched_is_named(remote: Remote, server: RunningServer) -> None:
+    """Or who repeats the command has it twice."""
+    producer = Remote(server.url, remote("keys", "create", "producer", "--scope", "enqueue").strip())
+    for again in ("was created", "has its unique key already"):
+        result = producer.result("enqueue", "unwatched", "--unique-key", "one", "--wait")
+        (task,) = remote.json("tasks", "list", "type:unwatched")["tasks"]
+        assert (result.exit_code, result.stdout) == (6, "")
+        assert result.stderr.startswith("error[TF-FORBIDDEN]")
+        assert f"  why: Task {task['id']} {again}; it cannot be watched: " in result.stderr
+        assert "'read'" in result.stderr
+
+
 def test_a_key_is_never_echoed(server: RunningServer, free_port: int) -> None:
     key = "s3cret-key-of-somebody"
     for url in (server.url, f"http://127.0.0.1:{free_port}", "ftp://x"):
