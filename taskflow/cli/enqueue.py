@@ -97,7 +97,12 @@ def _ended(api: Api, task: dict[str, Any], timeout: float | None) -> dict[str, A
         raise
     except TaskflowError as error:
         refusal = refusal_of(error)
-        if refusal.code != "wait_timeout":  # which names it
+        if refusal.code == "wait_timeout":  # --timeout, which others have for that, is the task's own here
+            refusal.fix = (
+                f"It goes on by itself: `taskflow tasks wait {task['id']}` waits again. "
+                "How long `enqueue --wait` does is said by --wait-timeout."
+            )
+        else:
             refusal.why = (f"{made}; it cannot be watched: {' '.join(refusal.why)}",)
         raise refusal from error
 

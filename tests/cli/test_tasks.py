@@ -83,6 +83,17 @@ def test_enqueue_can_wait_for_the_result(taskflow: CommandLine, engine: Engine) 
     assert "dead_letter: boom" in result.stderr
 
 
+def test_who_has_waited_long_enough_is_shown_how_to_wait_for_the_same_task_again(taskflow: CommandLine) -> None:
+    result = taskflow.result("enqueue", "too-long", "--wait-timeout", "300ms")
+    (task,) = taskflow.json("tasks", "list", "type:too-long")["tasks"]
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error[TF-WAIT-TIMEOUT]")
+    assert f"  why: Task {task['id']} is pending.\n" in result.stderr
+    assert f"`taskflow tasks wait {task['id']}`" in result.stderr
+    assert "--wait-timeout" in result.stderr
+    assert " --timeout" not in result.stderr
+
+
 def test_list_takes_the_filter_language_and_options_alike(taskflow: CommandLine) -> None:
     type_ = new_type()
     ids = [taskflow("enqueue", type_, "--metadata", f'{{"user": {user}}}').strip() for user in (7, 8)]
