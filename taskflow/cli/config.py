@@ -11,7 +11,7 @@ import click
 
 from taskflow.cli.config_option import config_option
 from taskflow.cli.output import Column, echo_items
-from taskflow.cli.terminal import NO_DATABASE
+from taskflow.cli.terminal import no_database
 from taskflow.errors import SettingsError
 from taskflow.settings import Resolution, Settings, notices, resolve
 from taskflow.settings.database_url import parameters
@@ -114,7 +114,7 @@ def _database_problems(settings: Settings) -> list[str]:
     from taskflow.store.connection import connection_parameters
 
     if not settings.database_url:
-        return [NO_DATABASE]
+        return [no_database()]
     try:
         connection_parameters(settings.database_url, "config")
     except SettingsError as error:

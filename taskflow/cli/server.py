@@ -8,7 +8,7 @@ from taskflow import telemetry
 from taskflow.cli.config_option import config_option
 from taskflow.cli.notices import log_notices
 from taskflow.cli.server_metrics import shared_metrics
-from taskflow.cli.terminal import NO_DATABASE
+from taskflow.cli.terminal import no_database
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load
 
@@ -39,5 +39,5 @@ def _check(settings: Settings) -> None:
     from taskflow.web.access.auth import check_exposure
 
     if not settings.database_url:
-        raise SettingsError([NO_DATABASE])
+        raise SettingsError([no_database()])
     check_exposure(settings)

@@ -9,20 +9,30 @@ from typing import Any
 import psycopg
 
 from taskflow.errors import SettingsError
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings, load, resolve
 from taskflow.store.connection import connect, errors_translated
 
-NO_DATABASE = (
-    "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
-    " (And no `taskflow dev` runs in this directory.)"
-)
+NO_DATABASE = "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
+
+
+def no_database() -> str:
+    """The problem that the settings name no database, and why none was found beside a `taskflow dev`."""
+    url = resolve().found.get("url")
+    if url is None or not url.value:
+        return f"{NO_DATABASE} (And no `taskflow dev` runs in this directory.)"
+    if url.source == "dev":
+        return f"{NO_DATABASE} (The `taskflow dev` of this directory was given one of yours: name the same here.)"
+    return (
+        f"{NO_DATABASE} ({url.where} names a server, so no `taskflow dev` of this directory is asked for its database:"
+        " unset it to use that.)"
+    )
 
 
 def settings_with_database(**flags: Any) -> Settings:
     """The settings with the flags of a command. Raises SettingsError for what is wrong, or if they name no database."""
     settings = load(**flags)
     if not settings.database_url:
-        raise SettingsError([NO_DATABASE])
+        raise SettingsError([no_database()])
     return settings
 
 

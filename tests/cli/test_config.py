@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taskflow.cli.main import main
+from tests.settings.test_running_dev import Announcement, dev, lock
 
+__all__ = ["dev", "lock"]  # fixtures
 URL = "postgresql://anna:s3cret@db.example.com/app"
 
 
@@ -107,6 +109,36 @@ def test_check_knows_a_connection_string_that_none_is_and_one_that_is_missing() 
     assert "DATABASE_URL: not a PostgreSQL connection string" in wrong.stderr
     assert "DATABASE_URL: is not set" in none.stderr
     assert "s3cret" not in wrong.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("config", "check"), ("worker",), ("server",), ("migrate",), ("stats", "--url", "")]
+)
+def test_a_missing_database_is_told_with_why_that_of_a_dev_was_not_taken(
+    arguments: tuple[str, ...], dev: Announcement
+) -> None:
+    def said(**environment: str) -> str:
+        result = CliRunner().invoke(main, arguments, env=environment)
+        assert result.exit_code == 2
+        assert "DATABASE_URL: is not set" in result.stderr
+        return result.stderr
+
+    none_runs = "(And no `taskflow dev` runs in this directory.)"
+    dev.write(database_url="")  # it was started with a DATABASE_URL
+    assert none_runs not in said()
+    assert "(The `taskflow dev` of this directory was given one of yours: name the same here.)" in said()
+    dev.write()
+    elsewhere = said(TASKFLOW_URL="http://127.0.0.1:9")
+    assert none_runs not in elsewhere
+    assert (
+        "(TASKFLOW_URL names a server, so no `taskflow dev` of this directory is asked for its database: unset"
+        in elsewhere
+    )
+    Path("taskflow.toml").write_text('url = "http://127.0.0.1:9"\n')
+    assert "(taskflow.toml:1 names a server" in said()
+    Path("taskflow.toml").unlink()
+    Path(".taskflow/running.json").unlink()
+    assert none_runs in said()
 
 
 def test_the_flag_names_a_file_for_this_command_alone(tmp_path: Path) -> None:
