@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Set
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +69,8 @@ def _problems(value: Any, pointer: str = "", depth: int = 0) -> Iterator[tuple[s
     """Where a value is no JSON, as pairs of JSON pointer and reason; the slow way, for error messages."""
     if depth > MAX_DEPTH:
         yield f"{pointer[:60]}...", f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield pointer, f"{value} is no JSON number"
+    elif isinstance(value, float):
+        yield from _odd_numbers(value, pointer)
     elif isinstance(value, str) and "\x00" in value:
         yield pointer, "PostgreSQL cannot store the character NUL (\\u0000)"
     elif isinstance(value, Mapping):
@@ -91,6 +91,19 @@ def _problems(value: Any, pointer: str = "", depth: int = 0) -> Iterator[tuple[s
             orjson.dumps(value)
         except (TypeError, ValueError) as error:
             yield pointer, str(error)
+
+
+def _odd_numbers(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """The same for NaN and infinity alone, in what a model makes of an instance before it is written as JSON."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield pointer, f"{value} is no JSON number"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _odd_numbers(item, f"{pointer}/{_escape(str(key))}")
+    elif isinstance(value, list | tuple | Set):
+        for index, item in enumerate(value):
+            yield from _odd_numbers(item, f"{pointer}/{index}")
 
 
 def _escape(key: str) -> str:
@@ -154,10 +167,14 @@ class PayloadModel:
 
         try:
             encoded = self._adapter.dump_json(instance, by_alias=True, round_trip=True, warnings="error").decode()
-            if may_be_unsound(encoded, instance):
-                encode_json(self._adapter.dump_python(instance, by_alias=True, round_trip=True, warnings="error"))
+            if "null" in encoded:  # pydantic too writes NaN as null: only what it was made from can tell
+                written = self._adapter.dump_python(instance, by_alias=True, round_trip=True, warnings="error")
+                for pointer, problem in _odd_numbers(written):
+                    raise InvalidTask(f"payload{_at(pointer)} cannot be stored as JSON: {problem}")
         except PydanticSerializationError as error:
             raise InvalidPayload(f"The payload {instance!r} does not fit the type {type!r}. {error}") from error
+        if "\\u0000" in encoded:
+            encode_json(orjson.loads(encoded))
         return encoded
 
     @cached_property

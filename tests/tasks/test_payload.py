@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, computed_field
 
 from taskflow import InvalidPayload, InvalidTask
 from taskflow.tasks.payload import PayloadModel, encode_json, encode_payload
@@ -163,6 +165,67 @@ def test_an_instance_with_a_nan_or_a_nul_is_refused():
         PARCEL.encode(parcel, "parcel")
     with pytest.raises(InvalidTask, match="/to/street"):
         PARCEL.encode(Parcel(to=Address(street="\x00", number=1)), "parcel")
+
+
+class Wide(BaseModel):
+    """A field of every kind that pydantic writes as JSON and orjson does not, beside one that may be None."""
+
+    price: Decimal = Decimal("9.990")
+    path: Path = Path("a/b")
+    wait: timedelta = timedelta(days=1, microseconds=5)
+    sizes: set[int] = {1, 2**40}
+    names: dict[int, str] = {1: "one"}
+    page: HttpUrl = HttpUrl("https://example.com/")
+    note: str | None = None
+    number: float | None = None
+    any: Any = None
+
+
+@dataclass
+class WideRecord:
+    price: Decimal = Decimal("9.990")
+    path: Path = Path("a/b")
+    wait: timedelta = timedelta(days=1, microseconds=5)
+    sizes: frozenset[int] = frozenset({1, 2**40})
+    names: dict[int, str] = field(default_factory=lambda: {1: "one"})
+    note: str | None = None
+    number: float | None = None
+    any: Any = None
+
+
+@pytest.mark.parametrize("kind", [Wide, WideRecord])
+@pytest.mark.parametrize(
+    "said", [{}, {"note": "null"}, {"note": "x", "any": "\\u0000"}, {"any": {1: {None}}}], ids=repr
+)
+def test_an_instance_may_hold_none_beside_what_only_its_model_can_write(kind, said):
+    model = PayloadModel(kind)
+    read = model.parse(json.loads(model.encode(kind(**said), "mail")), "mail")
+    assert (read.price, read.path, read.wait, read.sizes, read.names) == (
+        Decimal("9.990"),
+        Path("a/b"),
+        timedelta(days=1, microseconds=5),
+        {1, 2**40},
+        {1: "one"},
+    )
+    assert read.note == said.get("note")
+
+
+@pytest.mark.parametrize("kind", [Wide, WideRecord])
+@pytest.mark.parametrize(
+    ("said", "where", "what"),
+    [
+        ({"number": math.nan}, "/number", "nan is no JSON number"),
+        ({"any": [1, {"b": (math.inf,)}]}, "/any/1/b/0", "inf is no JSON number"),
+        ({"any": {1: {math.nan}}}, "/any/1/0", "nan is no JSON number"),
+        ({"note": "a\x00"}, "/note", "NUL"),
+        ({"any": {"\x00": 1}}, "/any", "NUL"),
+        ({"path": Path("a\x00")}, "/path", "NUL"),
+    ],
+    ids=repr,
+)
+def test_a_nan_or_a_nul_beside_what_only_a_model_can_write_is_located(kind, said, where, what):
+    with pytest.raises(InvalidTask, match=f"payload at {where} cannot be stored as JSON: .*{what}"):
+        PayloadModel(kind).encode(kind(**said), "mail")
 
 
 def test_another_models_instance_is_refused():
