@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator, Mapping, MutableMapping, Set
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Set
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PLAIN = (Any, object, dict, Mapping, MutableMapping, typing.Dict, typing.Mapping)  # noqa: UP006
 MAX_DEPTH = 250  # what orjson writes
+MASK = "***"  # what pydantic writes instead of a secret is made of asterisks
+Place = tuple[int | str, ...]  # in JSON, as keys and indexes
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -147,19 +149,21 @@ class PayloadModel:
             return self._adapter.validate_json(encoded)
         except ValidationError as error:
             problems = _field_problems(error, orjson.loads(encoded))
-            detail = "; ".join(f"{problem.pointer or 'the payload'}: {problem.detail}" for problem in problems)
-            raise InvalidPayload(f"The payload does not fit the type {type!r}. {detail}", problems) from None
+            raise InvalidPayload(f"The payload does not fit the type {type!r}. {_told(problems)}", problems) from None
 
     def encode(self, payload: Any, type: str) -> str:
         """The JSON to store for a dict or an instance of the model, which is checked exactly as it will be at run.
 
-        Raises `InvalidPayload` if it does not fit the model, `InvalidTask` if it cannot be stored.
+        Raises `InvalidPayload` if it does not fit the model, or is an instance that its JSON is not read back as;
+        `InvalidTask` if it cannot be stored. Of a subclass of the model is stored what the model knows, and nothing of
+        private attributes, computed fields and those with `exclude`.
         """
         if isinstance(payload, Mapping):
             encoded = encode_json(payload if isinstance(payload, dict) else dict(payload))
+            self.parse_json(encoded, type)
         else:
             encoded = self._dump(payload, type)
-        self.parse_json(encoded, type)
+            self._check_read_back(payload, encoded, type)
         return encoded
 
     def _dump(self, instance: Any, type: str) -> str:
@@ -176,6 +180,65 @@ class PayloadModel:
         if "\\u0000" in encoded:
             encode_json(orjson.loads(encoded))
         return encoded
+
+    def _check_read_back(self, instance: Any, encoded: str, type: str) -> None:
+        """Raise `InvalidPayload` if the handler would get something else than the instance.
+
+        What is read is compared as JSON: two objects may differ where the model is content (a private attribute, a text
+        for `Path | str`, an offset for a zone), but then they are written alike. Only of secrets that proves nothing.
+        A model may also put right what it reads, such as a dataclass's field, which nobody has checked before: that
+        depends on what was stored, and reading it once more changes nothing.
+        """
+        try:
+            stored = orjson.loads(encoded)
+        except orjson.JSONDecodeError as error:  # NaN, from a model with ser_json_inf_nan="constants"
+            raise InvalidTask(f"payload cannot be stored as JSON: {error}") from error
+        read = self.parse(stored, type)
+        again = self._written(read)
+        problems = []
+        if again != encoded:
+            found = orjson.loads(again)
+            problems = [
+                FieldProblem(_pointer_of(place), "changed", f"{was!r:.100} is read back as {becomes!r:.100}")
+                for place, was, becomes in _changes(stored, found)
+                if self._is_unread(stored, place, becomes) or self._read_at(found, place) != becomes
+            ]
+        if MASK in encoded:
+            given, kept = (
+                dict(_secrets(self._adapter.dump_python(each, by_alias=True, round_trip=True, warnings=False)))
+                for each in (instance, read)
+            )
+            problems += [
+                FieldProblem(pointer, "secret", "a secret, which its model writes as asterisks")
+                for pointer, secret in given.items()
+                if kept.get(pointer) != secret
+            ]
+        if problems:
+            raise InvalidPayload(
+                f"The payload would reach the handler of the type {type!r} as something else. {_told(problems)}. "
+                "Let the model read what it writes (`alias` instead of `validation_alias` or `serialization_alias`; "
+                "for a secret a serializer with when_used='json'), or enqueue a dict of what it reads",
+                problems,
+            )
+
+    def _written(self, instance: Any) -> str:
+        return self._adapter.dump_json(instance, by_alias=True, round_trip=True, warnings=False).decode()
+
+    def _is_unread(self, stored: Any, place: Place, becomes: Any) -> bool:
+        """Whether the same is read at a place whatever is stored there."""
+        keys = [at for at, part in enumerate(place) if isinstance(part, str)]
+        if not keys:
+            return False
+        other = orjson.loads(orjson.dumps(stored))
+        _value_at(other, place[: keys[-1]])[place[keys[-1]]] = [[{"other": 1}]]
+        return bool(self._read_at(other, place) == becomes)
+
+    def _read_at(self, stored: Any, place: Place) -> Any:
+        """What is read of JSON at a place, as JSON; `...` if there is nothing, or it does not fit."""
+        try:
+            return _value_at(orjson.loads(self._written(self.parse(stored, ""))), place)
+        except Exception:  # noqa: BLE001  (a validator's own error too says that it was read)
+            return ...
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
@@ -199,6 +262,49 @@ def _is_object_type(annotation: Any) -> bool:
         or typing.is_typeddict(kind)
         or hasattr(kind, "__pydantic_validator__")
     )
+
+
+def _told(problems: Iterable[FieldProblem]) -> str:
+    return "; ".join(f"{problem.pointer or 'the payload'}: {problem.detail}" for problem in problems)
+
+
+def _changes(stored: Any, read: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
+    """Where JSON says something else after it was read: what is there only once is a default, or of a subclass."""
+    if stored == read:
+        return
+    if isinstance(stored, dict) and isinstance(read, dict):
+        for key in [key for key in stored if key in read]:
+            yield from _changes(stored[key], read[key], (*place, key))
+    elif isinstance(stored, list) and isinstance(read, list) and len(stored) == len(read):
+        if sorted(map(orjson.dumps, stored)) != sorted(map(orjson.dumps, read)):  # a set is written in any order
+            for index, (was, becomes) in enumerate(zip(stored, read, strict=True)):
+                yield from _changes(was, becomes, (*place, index))
+    else:
+        yield place, stored, read
+
+
+def _value_at(document: Any, place: Iterable[int | str]) -> Any:
+    for part in place:
+        document = document[part]
+    return document
+
+
+def _pointer_of(place: Place) -> str:
+    return "".join(f"/{_escape(str(part))}" for part in place)
+
+
+def _secrets(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """The secrets in what a model makes of an instance; none of a set, which has no places."""
+    from pydantic import Secret, SecretBytes, SecretStr
+
+    if isinstance(value, Secret | SecretStr | SecretBytes):
+        yield pointer, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, f"{pointer}/{_escape(str(key))}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _secrets(item, f"{pointer}/{index}")
 
 
 def _field_problems(error: ValidationError, document: Any) -> tuple[FieldProblem, ...]:
