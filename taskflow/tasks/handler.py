@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -159,32 +161,40 @@ def _inspect_parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter
     for parameter in [p for p in parameters if p.kind is p.KEYWORD_ONLY] + positional[2:]:
         if parameter.default is parameter.empty:
             raise refuse(f"nobody would give it {parameter.name!r}")
-    wants_context = len(positional) > 1 and _is_context(positional[1])
+    wants_context = len(positional) > 1 and _is_context(function, positional[1])
     if len(positional) > 1 and not wants_context and positional[1].default is inspect.Parameter.empty:
         raise refuse(f"its second parameter {positional[1].name!r} is annotated as something else than Context")
     return positional[0], wants_context
 
 
-def _is_context(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    if annotation is parameter.empty:
+def _is_context(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    if parameter.annotation is parameter.empty:
         return parameter.name == "context" or parameter.default is parameter.empty
-    if isinstance(annotation, str):  # not evaluated: importing Context only for type checkers must do
-        return annotation.replace(" ", "").removesuffix("|None").rpartition(".")[2].strip("\"'") == "Context"
-    return annotation is Context or Context in get_args(annotation)
+    try:
+        annotation = _evaluated(function, parameter)
+    except Exception:  # noqa: BLE001  (a name for type checkers only must do, and any other text is not our affair)
+        names = {name.rpartition(".")[2] for name in re.findall(r"[\w.]+", str(parameter.annotation))}
+        return names - {"Optional", "Union", "None", "ForwardRef"} == {"Context"}
+    optional = typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated)
+    return annotation is Context or (optional and Context in get_args(annotation))
+
+
+def _evaluated(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """A parameter's annotation as an object; a text (``from __future__ import annotations``) is read in its module."""
+
+    class Only:
+        __annotations__ = {"parameter": parameter.annotation}
+
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    return typing.get_type_hints(Only, globalns=scope, localns={}, include_extras=True)["parameter"]
 
 
 def _resolve_annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The payload's annotation as an object; a text (``from __future__ import annotations``) is read in its module."""
+    """The payload's annotation as an object."""
     if parameter.annotation is parameter.empty:
         return dict
-
-    class Only:
-        __annotations__ = {"payload": parameter.annotation}
-
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
     try:
-        return typing.get_type_hints(Only, globalns=scope, localns={}, include_extras=True)["payload"]
+        return _evaluated(function, parameter)
     except NameError as error:
         raise RegistrationError(
             f"{describe(function)}: its payload is annotated {parameter.annotation!r}, but {error}. "

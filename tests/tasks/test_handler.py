@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import pytest
 from pydantic import BaseModel, Field
@@ -11,9 +12,11 @@ from typing_extensions import TypedDict
 
 import taskflow.tasks.context
 from taskflow import Context, RegistrationError
+from taskflow import Context as Attempted
 from taskflow.tasks.registry import Registry, task
 
 if TYPE_CHECKING:
+    import nowhere
     from nowhere import Missing
 
 
@@ -68,9 +71,29 @@ def by_position(payload, ctx): ...
 def by_annotation(payload, ctx: Context): ...
 def by_dotted_annotation(payload, ctx: taskflow.tasks.context.Context): ...
 def optional_context(payload, context: Context | None = None): ...
+def old_optional_context(payload, ctx: Optional[Context] = None): ...  # noqa: UP045
+def none_first(payload, ctx: None | Context = None): ...  # noqa: RUF036
+def union_of_dotted(payload, ctx: typing.Union[None, taskflow.tasks.context.Context] = None): ...  # noqa: RUF036, UP007
+def annotated_context(payload, ctx: Annotated[Context, "of the attempt"]): ...
+def alias(payload, ctx: Attempted | None = None): ...
+def for_type_checkers(payload, ctx: nowhere.Context): ...
+def optional_for_type_checkers(payload, ctx: None | nowhere.Context = None): ...  # noqa: RUF036
+def old_optional_for_type_checkers(payload, ctx: Optional[nowhere.Context] = None): ...  # noqa: UP045
 def other_default(payload, tries=3): ...
 def other_annotated_default(payload, tries: int = 3): ...
+def other_list(payload, of: list[Context] = ()): ...
+def other_union(payload, of: dict[str, Context] | None = None): ...
+def other_for_type_checkers(payload, of: dict[str, nowhere.Context] | None = None): ...
+def text_for_people(payload, tries: "as often as it takes" = 3): ...  # noqa: F722
 def keyword_default(payload, *, tries=3): ...
+
+
+def quoted_in_optional(payload, ctx=None): ...
+def quoted_for_type_checkers(payload, ctx=None): ...
+
+
+quoted_in_optional.__annotations__["ctx"] = Optional["Context"]  # as in a module that postpones no annotations
+quoted_for_type_checkers.__annotations__["ctx"] = Optional["nowhere.Context"]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +105,22 @@ def keyword_default(payload, *, tries=3): ...
         (by_annotation, True),
         (by_dotted_annotation, True),
         (optional_context, True),
+        (old_optional_context, True),
+        (none_first, True),
+        (union_of_dotted, True),
+        (annotated_context, True),
+        (alias, True),
+        (for_type_checkers, True),
+        (optional_for_type_checkers, True),
+        (old_optional_for_type_checkers, True),
+        (quoted_in_optional, True),
+        (quoted_for_type_checkers, True),
         (other_default, False),
         (other_annotated_default, False),
+        (other_list, False),
+        (other_union, False),
+        (other_for_type_checkers, False),
+        (text_for_people, False),
         (keyword_default, False),
     ],
 )
