@@ -52,24 +52,37 @@ def check_size(task: NewTask, limits: ClientSettings) -> None:
 
 
 def as_new_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> Iterator[NewTask]:
-    """Tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is wrong."""
+    """Tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is wrong, also
+    where it is a generator that makes `NewTask`s and fails.
+    """
     surely_short = limits.max_payload_bytes // 4  # UTF-8 takes at most four bytes a character
-    for number, given in enumerate(tasks):
-        try:
+    number = 0
+    try:
+        for given in tasks:
             task = given if isinstance(given, NewTask) else _from_mapping(given)
             if len(task.encoded_payload) > surely_short:
                 check_size(task, limits)
-        except InvalidTask as error:
-            error.args = (f"task {number}: {error.args[0]}",)
-            raise
-        yield task
+            yield task
+            number += 1
+    except InvalidTask as error:
+        _say_which(error, number)
+        raise
+
+
+def _say_which(error: InvalidTask, number: int) -> None:
+    error.args = (f"task {number}: {error.args[0]}",)
 
 
 def many_tasks(tasks: Iterable[NewTask | Mapping[str, Any]], limits: ClientSettings) -> statements.ManyTasks:
     """What creates tasks given as `NewTask`s or as mappings of its parameters. Raises `InvalidTask` and says which is
     wrong.
     """
-    given = list(tasks)
+    given: list[NewTask | Mapping[str, Any]] = []
+    try:
+        given.extend(tasks)
+    except InvalidTask as error:
+        _say_which(error, len(given))
+        raise
     chunks = [given[first : first + statements.MANY_TASKS] for first in range(0, len(given), statements.MANY_TASKS)]
     encoded: list[str] = []
     for chunk in chunks:

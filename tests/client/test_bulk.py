@@ -99,6 +99,30 @@ def test_the_task_that_is_wrong_is_named(client, count, bulk, wrong, said):
     assert count() == 0
 
 
+@pytest.mark.parametrize("bulk", ["enqueue_many", "copy"])
+def test_the_task_that_a_generator_cannot_make_is_named(client, count, bulk):
+    letter = task("letter", registry=Registry())(lambda payload: None)
+    numbers = [*range(COPY_LOOKAHEAD + 5), math.nan, 0]
+    with pytest.raises(InvalidTask, match=rf"^task {COPY_LOOKAHEAD + 5}: payload at /n cannot be stored as JSON: nan"):
+        getattr(client, bulk)(letter.new({"n": n}) for n in numbers)
+    assert count() == 0
+
+
+@pytest.mark.parametrize("bulk", ["enqueue_many", "copy"])
+def test_what_else_a_generator_raises_is_raised_as_it_is(client, count, bulk):
+    def tasks(error):
+        yield NewTask("mail")
+        raise error
+
+    for error in (LookupError("the source broke"), TaskflowError("it too"), KeyError()):
+        with pytest.raises(type(error)) as raised:
+            getattr(client, bulk)(tasks(error))
+        assert raised.value is error
+        assert raised.value.args == error.args
+        assert "task 1" not in str(error)
+    assert count() == 0
+
+
 LIMITS = ClientSettings("", max_payload_bytes=10_000)
 
 
