@@ -102,7 +102,9 @@ def _encoded_together(tasks: list[Any], limits: ClientSettings) -> str | None:
         if task.__class__ is not dict or task.get("payload").__class__ is not dict or not task.keys() <= _TOGETHER:
             return None
     try:
-        for type, queue, priority in {(task["type"], task.get("queue"), task.get("priority")) for task in tasks}:
+        for type, queue, priority, _ in {
+            (task["type"], task.get("queue"), priority := task.get("priority"), priority.__class__) for task in tasks
+        }:  # with its class, for 1, True and 1.0 are one in a set
             checked = NewTask(type, queue=queue, priority=priority)
             if checked.type != type or checked.fields.get("priority") != priority:  # a handler, a priority's name
                 return None
@@ -120,7 +122,13 @@ def _from_mapping(given: Any) -> NewTask:
         raise InvalidTask(f"a task is a NewTask or a mapping, not {given!r:.200}")
     if "type" not in given:
         raise InvalidTask("it has no type")
-    return NewTask(**given)
+    try:
+        return NewTask(**given)
+    except TypeError:
+        for name in given:
+            if not isinstance(name, str):
+                raise InvalidTask(f"the key {name!r} is no text") from None
+        raise
 
 
 def retry_options(id: int, payload: Any, limits: ClientSettings, **options: Any) -> dict[str, Any]:

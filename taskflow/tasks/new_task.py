@@ -62,7 +62,7 @@ class NewTask:
 
     __slots__ = ("encoded_payload", "fields", "type")
 
-    def __init__(self, type: str | AnyHandler, payload: Any = None, **options: Unpack[EnqueueOptions]) -> None:
+    def __init__(self, /, type: str | AnyHandler, payload: Any = None, **options: Unpack[EnqueueOptions]) -> None:
         given: Any = options
         try:
             fields = _stored(given) if given else {}

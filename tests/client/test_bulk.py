@@ -90,8 +90,10 @@ def test_enqueue_many_is_all_or_none(client, count):
         ({"type": "mail", "max_retries": 1}, "task 2: a task has no option 'max_retries'"),
         ({"type": "mail", "payload": {"a": "x" * 300_000}}, "task 2: the payload has"),
         ("mail", "task 2: a task is a NewTask or a mapping"),
+        ({"type": "mail", 1: 1}, "task 2: the key 1 is no text"),
+        ({"type": "mail", "self": 1}, "task 2: a task has no option 'self'"),
     ],
-    ids=["type", "payload", "option", "size", "kind"],
+    ids=["type", "payload", "option", "size", "kind", "key", "self"],
 )
 def test_the_task_that_is_wrong_is_named(client, count, bulk, wrong, said):
     with pytest.raises(InvalidTask, match=said):
@@ -196,6 +198,13 @@ def test_a_task_of_another_kind_is_stored_the_same(client, odd):
 def test_a_plain_task_that_is_wrong_is_named(client, count, wrong, said):
     with pytest.raises(InvalidTask, match=f"^task 1: {said}"):
         client.enqueue_many([{"type": "mail", "payload": {}}, wrong])
+    assert count() == 0
+
+
+@pytest.mark.parametrize("odd", [True, 1.0], ids=repr)
+def test_a_priority_is_checked_beside_one_that_python_takes_for_the_same(client, count, odd):
+    with pytest.raises(InvalidTask, match=f"^task 1: priority must be 0 to 3 .* not {odd}"):
+        client.enqueue_many([{"type": "mail", "payload": {}, "priority": priority} for priority in (1, odd)])
     assert count() == 0
 
 
