@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 MAX_MESSAGE_CHARACTERS = 1000
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; an escaped backslash before u0000 makes none
 
 
 class Attempt(Protocol):
@@ -178,6 +180,7 @@ class Context:
 def _encode(entry: dict[str, Any]) -> bytes:
     """The entry as JSON without NUL characters, which jsonb refuses; empty if it cannot be written."""
     try:
-        return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).replace(b"\\u0000", b"\\ufffd")
+        encoded = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError):
         return b""
+    return _NUL.sub(rb"\1\\ufffd", encoded) if b"\\u0000" in encoded else encoded

@@ -114,6 +114,22 @@ def test_anything_can_be_logged_and_stored(context, attempt):
     assert logs[1]["level"] == "error"
 
 
+@pytest.mark.parametrize(
+    ("logged", "stored"),
+    [
+        ("\\u0000", "\\u0000"),
+        ("\x00", "\ufffd"),
+        ("\\\x00\x00\\u0000", "\\\ufffd\ufffd\\u0000"),
+        ("\\\\u0000\x00", "\\\\u0000\ufffd"),
+    ],
+    ids=ascii,
+)
+def test_a_nul_is_replaced_in_the_logs_and_what_looks_like_one_in_json_is_not(context, attempt, logged, stored):
+    context.log(f"a{logged}", value=[logged, "x"], key={logged: 1})
+    (entry,) = attempt.logs.stored()
+    assert (entry["message"], entry["value"], entry["key"]) == (f"a{stored}", [stored, "x"], {stored: 1})
+
+
 def test_fields_cannot_hide_the_level_or_the_time(context, attempt):
     context.log("m", at="never")
     assert attempt.logs.stored()[0]["at"] != "never"
