@@ -113,9 +113,11 @@ class Context:
             raise Cancel("the task was cancelled while it ran")
 
     def progress(self, percent: float, message: str | None = None) -> None:
-        """Show how far the task is: `percent` is cut to a whole number of 0..100, `message` to 1,000 letters."""
+        """Show how far the task is: `percent` is cut to a whole number of 0..100 (infinity to 100, NaN counts as 0),
+        `message` to 1,000 letters.
+        """
         shown = None if message is None else storable_text(message[:MAX_MESSAGE_CHARACTERS])
-        self._attempt.report_progress(max(0, min(100, int(percent))), shown)
+        self._attempt.report_progress(int(max(0, min(float(percent), 100))), shown)  # in this order NaN becomes 0
 
     def log(self, message: str, level: LogLevel = "info", **fields: Any) -> None:
         """Add an entry to the logs of this execution; they are stored when the attempt ends, in whatever way but the

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -68,10 +69,14 @@ def test_the_deadline_is_a_time_in_utc_or_none(attempt, context):
     assert Context(TASK, attempt, 1_800_000_000.0).deadline == datetime.fromtimestamp(1_800_000_000, UTC)
 
 
-@pytest.mark.parametrize(("percent", "stored"), [(0, 0), (42.9, 42), (100, 100), (-5, 0), (250, 100)])
+@pytest.mark.parametrize(
+    ("percent", "stored"),
+    [(0, 0), (42.9, 42), (100, 100), (-5, 0), (-0.5, 0), (250, 100), (math.inf, 100), (-math.inf, 0), (math.nan, 0)],
+)
 def test_progress_is_a_whole_number_of_0_to_100(context, attempt, percent, stored):
     context.progress(percent, "half way")
     assert attempt.progress == [(stored, "half way")]
+    assert type(attempt.progress[0][0]) is int
 
 
 def test_a_progress_message_is_one_that_postgresql_can_store(context, attempt):
