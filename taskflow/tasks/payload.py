@@ -123,6 +123,8 @@ class PayloadModel:
     @classmethod
     def for_annotation(cls, annotation: Any) -> PayloadModel | None:
         """The model an annotation asks for, None where any object will do. Raises `TypeError` if it means no object."""
+        if _is_alias(annotation):
+            return cls.for_annotation(annotation.__value__)
         if annotation in PLAIN or annotation in (dict[str, Any], Mapping[str, Any], MutableMapping[str, Any]):
             return None
         if not _is_object_type(annotation):
@@ -256,12 +258,18 @@ def _is_object_type(annotation: Any) -> bool:
     if origin is typing.Union or type(annotation).__name__ == "UnionType":
         return all(_is_object_type(member) for member in typing.get_args(annotation))
     kind = origin or annotation
+    if _is_alias(kind):
+        return _is_object_type(kind.__value__)
     return isinstance(kind, type) and (
         issubclass(kind, Mapping)
         or dataclasses.is_dataclass(kind)
         or typing.is_typeddict(kind)
         or hasattr(kind, "__pydantic_validator__")
     )
+
+
+def _is_alias(annotation: Any) -> bool:
+    return type(annotation).__name__ == "TypeAliasType"  # made by ``type Name = ...`` or typing_extensions
 
 
 def _told(problems: Iterable[FieldProblem]) -> str:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Optional, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 import taskflow.tasks.context
 from taskflow import Context, RegistrationError
@@ -32,6 +33,19 @@ class Record:
 
 class Keys(TypedDict):
     url: str
+
+
+Content = TypeVar("Content")
+
+
+class Box(BaseModel, Generic[Content]):
+    content: Content
+
+
+KeysAlias = TypeAliasType("KeysAlias", Keys)
+BoxAlias = TypeAliasType("BoxAlias", Box[Content], type_params=(Content,))
+PlainAlias = TypeAliasType("PlainAlias", dict[str, Any])
+TextAlias = TypeAliasType("TextAlias", str)
 
 
 def declare(function, **options):
@@ -190,11 +204,33 @@ def test_the_payload_arrives_as_what_the_annotation_says():
     assert declare(record).payload_type is Record
 
 
+def test_an_alias_is_what_it_stands_for():
+    def keys(payload: KeysAlias): ...
+    def either(payload: Annotated[KeysAlias | Model, "what to fetch"]): ...
+    def generic(payload: BoxAlias[int]): ...
+    def text(payload: TextAlias): ...
+
+    assert declare(keys).parse({"url": "u"}) == {"url": "u"}
+    assert declare(either).parse({"url": "u"}) in ({"url": "u"}, Model(url="u"))
+    assert declare(generic).parse({"content": "1"}) == Box[int](content=1)
+    with pytest.raises(RegistrationError, match="JSON object"):
+        declare(text)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes both from Python 3.12 on")
+def test_a_typed_dict_of_an_older_python_is_refused_with_advice():
+    def handler(payload: typing.TypedDict("Old", {"url": str})): ...
+
+    with pytest.raises(RegistrationError, match=r"typing_extensions\.TypedDict.* on Python < 3\.12"):
+        declare(handler)
+
+
 def test_a_plain_payload_arrives_untouched():
     def plain(payload: dict[str, Any]): ...
+    def aliased(payload: PlainAlias): ...
 
     payload = {"any": "thing"}
-    for function in (plain, no_context):
+    for function in (plain, aliased, no_context):
         handler = declare(function)
         assert handler.parse(payload) is payload
         assert handler.payload_schema() is None
