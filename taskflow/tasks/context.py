@@ -27,7 +27,7 @@ class Attempt(Protocol):
     """What the worker does for a context. The calls may come from any thread."""
 
     def report_progress(self, percent: int, message: str | None) -> None:
-        """Store the progress (0..100) with the next heartbeat or sooner; never blocks on the database for long."""
+        """Store the progress (0..100) within half a second, or with the attempt's end; never blocks on the database."""
 
     def log(self, entry: bytes) -> None:
         """Keep an entry of the logs, a JSON object that jsonb takes, until the attempt ends in whatever way."""
