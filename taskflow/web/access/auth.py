@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import current_app, g, request
 
-from taskflow.errors import DatabaseUnavailable, SettingsError, TaskflowError
+from taskflow.errors import SettingsError, TaskflowError
 from taskflow.settings import Settings
 from taskflow.store import api_keys
 from taskflow.web.access.client_address import client_of
@@ -138,8 +138,7 @@ class Authentication:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve the network while nobody has a key. Raises `SettingsError` that says what to do, and
-    `DatabaseUnavailable` where that is to be started again later: keys may be in a database that is away."""
+    """Refuse to serve the network while nobody has a key. Raises `SettingsError` that says what to do."""
     if settings.auth == "off" or settings.admin_key or is_loopback(settings.host):
         return
     try:
@@ -147,8 +146,6 @@ def check_exposure(settings: Settings) -> None:
             return
         reason = "the database holds no API key"
     except TaskflowError as error:
-        if isinstance(error, DatabaseUnavailable) and settings.database_url:
-            raise
         reason = f"whether the database holds an API key could not be found out ({error})"
     raise SettingsError(
         [
