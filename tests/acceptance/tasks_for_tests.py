@@ -173,8 +173,10 @@ def spin(payload: dict[str, Any]) -> None:
 
 
 @task("spin_apart", isolation="process")
-def spin_apart(payload: dict[str, Any]) -> None:
-    """The same in a process of its own, which can be killed."""
+def spin_apart(payload: dict[str, Any], context: Context) -> None:
+    """The same in a process of its own, which can be killed; with a gate it leaves a mark there, and does not wait."""
+    if "gate" in payload:
+        _mark("arrived", payload, context)
     _spin(payload)
 
 

@@ -45,8 +45,8 @@ def test_what_has_not_ended_when_the_time_to_drain_is_up_is_recorded_as_lost_and
     worker = start_worker(dsn, "--drain-timeout", "0.3")
     held = enqueue(connection, "blocking", gate.payload, max_attempts=1)
     held += enqueue(connection, "async_wait", gate.payload, max_attempts=1)
-    held += enqueue(connection, "spin_apart", {"seconds": 60}, max_attempts=1)
-    wait_until(lambda: len(gate.arrivals()) == 2 and len(worker.children()) == 1)
+    held += enqueue(connection, "spin_apart", {**gate.payload, "seconds": 60}, max_attempts=1)
+    wait_until(lambda: len(gate.arrivals()) == 3 and len(worker.children()) == 1)
     assert worker.stop(timeout=15) == 0, worker.logs()
     assert states(connection, held) == {"pending": 3}
     assert outcomes(connection) == {"lost": 3}
@@ -72,9 +72,7 @@ def test_a_worker_ends_in_time_though_the_database_hangs(connection, dsn, start_
 def test_a_running_task_can_be_cancelled(connection, dsn, gate, start_worker, wait_until, kind) -> None:
     worker = start_worker(dsn, "--concurrency", "1")
     [task] = enqueue(connection, kind, {**gate.payload, "seconds": 60})
-    wait_until(lambda: worker.children() if kind == "spin_apart" else gate.arrivals())
-    state = "SELECT state FROM taskflow.tasks WHERE id = %s"  # a process may be there before the task is claimed
-    wait_until(lambda: connection.execute(state, (task,)).fetchone() == ("running",))
+    wait_until(gate.arrivals)
     assert connection.execute("SELECT taskflow.cancel(%s)", (task,)).fetchone() == ("running",)
     wait_until(lambda: value(connection, "state", task) == "cancelled")
     if kind != "spin_apart":

@@ -183,6 +183,7 @@ def test_a_scheduler_of_the_owner_takes_over_from_a_worker_that_may_not_drop_day
     day = database.make_day("executions", days_ago(40).date())
     log, schedulers = tmp_path / "worker.log", tmp_path / "scheduler.log"
     environment = {**os.environ, "TASKFLOW_LOG_FORMAT": "json", "TASKFLOW_HEARTBEAT_TIMEOUT": "4"}
+    environment["TASKFLOW_HEARTBEAT_INTERVAL"] = "1"
     worker = start_taskflow(["worker"], {**environment, "DATABASE_URL": ordinary_dsn}, log)
     started = [worker]
     try:
