@@ -21,6 +21,7 @@
     │   └── CommitUnknown       it went away at COMMIT, and gave no answer
     ├── SchemaMismatch          the database's schema is older or newer than this version needs
     └── NotAllowed              the database role or API key lacks a right
+        └── LoginRefused        PostgreSQL does not let the login in, or has no such database
 
     Signal                      raised by handlers to choose what becomes of the attempt
     ├── Retry                   fail this attempt, try again after a time of its own

@@ -18,7 +18,7 @@ DECLARE
         'on_conflict', 'delay', 'unique_for'];
     v_task record;
     v_problem record;
-    v_metadata constant taskflow."json_object" := '{}';
+    v_metadata constant taskflow.json_object := '{}';
     v_tags constant taskflow.tag_list := '{}';
     v_key constant taskflow.short_key := NULL;
     v_created_by constant text := session_user;

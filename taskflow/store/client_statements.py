@@ -106,8 +106,8 @@ def enqueue_many(tasks: Sequence[NewTask]) -> ManyTasks:
 
 
 def enqueue_plain(encoded: Iterable[str], count: int) -> ManyTasks:
-    """Create `count` tasks that say no more than their type and payload, given as JSON arrays; the function answers
-    those in their order.
+    """Create `count` tasks that say no more than their type, payload, queue and priority, given as JSON arrays; the
+    function answers those in their order.
     """
     return ManyTasks([Operation(_ENQUEUE_PLAIN, (tasks,), _all_enqueued) for tasks in encoded], range(count))
 

@@ -7,20 +7,21 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from taskflow.errors import LONGEST_SECONDS
 from taskflow.store.connection import repeat_on_conflict
 
 BATCH = 1000
 # The oldest day of completed tasks may be long ago, with nothing in between: begin where there is something.
 # From `tasks`, which every role that comes here may read, and not the partitions; the state leads to the same indexes.
 # SQL may have written any number: from a hundred years on they are all the same, and it stays a date to subtract from.
-KEPT = """
-    SELECT q.name, r.key, least(r.value::numeric, 3155760000)::double precision,
+KEPT = f"""
+    SELECT q.name, r.key, least(r.value::numeric, {LONGEST_SECONDS:.0f})::double precision,
            CASE r.key
                WHEN 'completed' THEN (SELECT min(t.finished_at) FROM taskflow.tasks t WHERE t.state = 'completed')
                WHEN 'dead_letter' THEN (SELECT min(t.finished_at) FROM taskflow.tasks t WHERE t.state = 'dead_letter')
                ELSE (SELECT min(t.finished_at) FROM taskflow.tasks t WHERE t.state IN ('failed', 'cancelled'))
            END
-    FROM taskflow.queues q CROSS JOIN LATERAL jsonb_each_text(q.retention) r WHERE q.retention <> '{}'
+    FROM taskflow.queues q CROSS JOIN LATERAL jsonb_each_text(q.retention) r WHERE q.retention <> '{{}}'
 """
 
 
