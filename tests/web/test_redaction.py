@@ -45,6 +45,7 @@ def test_what_is_hidden_is_stored_all_the_same_and_the_admin_sees_it(admin: Flas
         "payload.user.apiKey:x,k",
         "metadata.user.list.0.X-Auth-Token.deep:1",
         f"payload.user.list:{quote(LIST)}",
+        f"payload.user.list:{quote('[{' + 'x' * 5)}",
         f"payload.shown:1 metadata.user:{quote(USER)}",
     ],
 )
