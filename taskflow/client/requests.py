@@ -12,8 +12,8 @@ import orjson
 
 from taskflow.errors import InvalidTask, SettingsError, WaitTimeout
 from taskflow.store import client_statements as statements
+from taskflow.tasks.encoding import may_be_unsound
 from taskflow.tasks.new_task import NewTask
-from taskflow.tasks.payload import may_be_unsound
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.5

@@ -11,9 +11,10 @@ from typing import Any, Literal, NoReturn, TypedDict, Unpack
 import orjson
 
 from taskflow.errors import LONGEST_SECONDS, InvalidTask
+from taskflow.tasks.encoding import encode_json
 from taskflow.tasks.handler import AnyHandler, Handler, PriorityLike
 from taskflow.tasks.limits import check_key, check_max_attempts, check_queue, check_type, priority_of, seconds_of
-from taskflow.tasks.payload import encode_json, encode_payload
+from taskflow.tasks.payload import encode_payload
 from taskflow.tasks.retry import RetryPolicy, Strategy
 from taskflow.tasks.texts import is_storable
 

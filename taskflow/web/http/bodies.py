@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.errors import FieldProblem
+from taskflow.tasks.pointers import pointer
 from taskflow.web.http.problems import Problem
 
 MAX_DEPTH = 100
@@ -111,11 +112,6 @@ def decode(raw: bytes, line: int = 1) -> Any:
     except (_OutOfRange, ValueError):  # ValueError: an integer of more digits than Python reads
         problem = FieldProblem("", "number_out_of_range", "a number is too large to be stored")
         raise Problem("invalid_request", "A number in the body is too large.", problems=[problem]) from None
-
-
-def pointer(path: Any) -> str:
-    """The RFC 6901 pointer to the place that the keys and indexes of `path` lead to."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
 def _place(item: Any) -> Any:

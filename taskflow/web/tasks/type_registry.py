@@ -18,8 +18,9 @@ from sqlalchemy import select
 
 from taskflow.errors import FieldProblem
 from taskflow.schema import task_types
+from taskflow.tasks.pointers import pointer
 from taskflow.web.database import Database
-from taskflow.web.http.bodies import MAX_PROBLEMS, pointer, shorten
+from taskflow.web.http.bodies import MAX_PROBLEMS, shorten
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.problems import Problem
 
