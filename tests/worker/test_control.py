@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,32 @@ def test_only_hints_for_this_worker_or_for_nobody_in_particular_are_followed() -
     assert not concerns('{"worker": 8}', [7, 5])
     for hint in ('{"cancel": 42}', "", "x", "[]", "7", '{"worker": [7', "[" * 5000, "9" * 7000):
         assert concerns(hint, [7])
+
+
+def test_a_paused_worker_claims_nothing_until_it_is_resumed(bench: Bench) -> None:
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    first = bench.enqueue("noop")
+    with bench.worker() as worker:
+        bench.ended(first)
+        bench.connection.execute("UPDATE taskflow.workers SET state = 'paused'")
+        bench.wait(lambda: worker.wanted_state == "paused")
+        second = bench.enqueue("noop")
+        bench.connection.execute("UPDATE taskflow.workers SET state = 'running' WHERE heartbeat >= 0")
+        assert bench.task(second, "attempt") == (0,)
+        assert bench.ended(second)[0] == "completed"
+
+
+def test_a_paused_worker_that_loses_its_connection_stays_paused(bench: Bench) -> None:
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    with bench.worker() as worker:
+        bench.ended(bench.enqueue("noop"))
+        bench.connection.execute("UPDATE taskflow.workers SET state = 'paused'")
+        bench.wait(lambda: worker.wanted_state == "paused")
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskflow claimer'"
+        bench.connection.execute(f"{cut} AND datname = current_database()")
+        new = "SELECT state FROM taskflow.workers WHERE heartbeat > 0 AND id > 1"
+        assert bench.wait(lambda: bench.connection.execute(new).fetchone()) == ("paused",)

@@ -128,3 +128,17 @@ def test_a_queue_of_higher_priority_is_served_first_from_then_on(bench: Bench, s
         bench.wait(lambda: len(order) == 11)
 
     assert order == ["block", *"bbbbb", *"aaaaa"]
+
+
+def test_a_paused_queue_is_not_served_until_it_is_resumed(bench: Bench) -> None:
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    bench.connection.execute("INSERT INTO taskflow.queues (name, paused) VALUES ('held', true)")
+    held = bench.enqueue("noop", queue="held")
+    with bench.worker():
+        bench.ended(bench.enqueue("noop"))
+        assert bench.task(held, "state") == ("pending",)
+        bench.connection.execute("UPDATE taskflow.queues SET paused = false WHERE name = 'held'")
+        bench.connection.execute("SELECT pg_notify('taskflow_control', '')")
+        assert bench.ended(held)[0] == "completed"

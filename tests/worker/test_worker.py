@@ -318,49 +318,6 @@ def test_threads_and_coroutines_share_the_slots(bench: Bench) -> None:
     assert most == 3
 
 
-def test_a_paused_worker_claims_nothing_until_it_is_resumed(bench: Bench) -> None:
-    @task("noop", registry=bench.registry)
-    def noop(payload: dict[str, Any]) -> None: ...
-
-    first = bench.enqueue("noop")
-    with bench.worker() as worker:
-        bench.ended(first)
-        bench.connection.execute("UPDATE taskflow.workers SET state = 'paused'")
-        bench.wait(lambda: worker.wanted_state == "paused")
-        second = bench.enqueue("noop")
-        bench.connection.execute("UPDATE taskflow.workers SET state = 'running' WHERE heartbeat >= 0")
-        assert bench.task(second, "attempt") == (0,)
-        assert bench.ended(second)[0] == "completed"
-
-
-def test_a_paused_worker_that_loses_its_connection_stays_paused(bench: Bench) -> None:
-    @task("noop", registry=bench.registry)
-    def noop(payload: dict[str, Any]) -> None: ...
-
-    with bench.worker() as worker:
-        bench.ended(bench.enqueue("noop"))
-        bench.connection.execute("UPDATE taskflow.workers SET state = 'paused'")
-        bench.wait(lambda: worker.wanted_state == "paused")
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskflow claimer'"
-        bench.connection.execute(f"{cut} AND datname = current_database()")
-        new = "SELECT state FROM taskflow.workers WHERE heartbeat > 0 AND id > 1"
-        assert bench.wait(lambda: bench.connection.execute(new).fetchone()) == ("paused",)
-
-
-def test_a_paused_queue_is_not_served_until_it_is_resumed(bench: Bench) -> None:
-    @task("noop", registry=bench.registry)
-    def noop(payload: dict[str, Any]) -> None: ...
-
-    bench.connection.execute("INSERT INTO taskflow.queues (name, paused) VALUES ('held', true)")
-    held = bench.enqueue("noop", queue="held")
-    with bench.worker():
-        bench.ended(bench.enqueue("noop"))
-        assert bench.task(held, "state") == ("pending",)
-        bench.connection.execute("UPDATE taskflow.queues SET paused = false WHERE name = 'held'")
-        bench.connection.execute("SELECT pg_notify('taskflow_control', '')")
-        assert bench.ended(held)[0] == "completed"
-
-
 def test_a_worker_of_every_queue_claims_only_from_those_with_something_due_soon(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
