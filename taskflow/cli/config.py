@@ -11,7 +11,7 @@ import click
 
 from taskflow.cli.config_option import config_option
 from taskflow.cli.output import Column, echo_items
-from taskflow.cli.terminal import no_database
+from taskflow.cli.terminal import check_database
 from taskflow.errors import SettingsError
 from taskflow.settings import Resolution, Settings, notices, resolve
 from taskflow.settings.database_url import parameters
@@ -110,16 +110,12 @@ def _shown_database(url: str) -> str:
     return shown if given and parameters(shown) == wanted else HIDDEN
 
 
-def _database_problems(settings: Settings) -> list[str]:
-    from taskflow.store.connection import connection_parameters
-
-    if not settings.database_url:
-        return [no_database()]
+def _database_problems(settings: Settings) -> tuple[str, ...]:
     try:
-        connection_parameters(settings.database_url, "config")
+        check_database(settings)
     except SettingsError as error:
-        return list(error.problems)
-    return []
+        return error.problems
+    return ()
 
 
 def _text(value: Any) -> str:

@@ -8,8 +8,7 @@ from taskflow import telemetry
 from taskflow.cli.config_option import config_option
 from taskflow.cli.notices import log_notices
 from taskflow.cli.server_metrics import shared_metrics
-from taskflow.cli.terminal import no_database
-from taskflow.errors import SettingsError
+from taskflow.cli.terminal import check_database
 from taskflow.settings import Settings, load
 
 
@@ -38,6 +37,5 @@ def command(host: str | None, port: int | None, processes: int | None, threads: 
 def _check(settings: Settings) -> None:
     from taskflow.web.access.auth import check_exposure
 
-    if not settings.database_url:
-        raise SettingsError([no_database()])
+    check_database(settings)
     check_exposure(settings)

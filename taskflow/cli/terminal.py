@@ -10,12 +10,22 @@ import psycopg
 
 from taskflow.errors import SettingsError
 from taskflow.settings import Settings, load, resolve
-from taskflow.store.connection import connect, errors_translated
+from taskflow.store.connection import connect, connection_parameters, errors_translated
 
 NO_DATABASE = "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
 
 
-def no_database() -> str:
+def check_database(settings: Settings) -> None:
+    """Raise SettingsError if the settings name no database, or by a connection string that cannot be read.
+
+    That is not left to who connects: a worker or a server would try it for ever.
+    """
+    if not settings.database_url:
+        raise SettingsError([_no_database()])
+    connection_parameters(settings.database_url, "")
+
+
+def _no_database() -> str:
     """The problem that the settings name no database, and why none was found beside a `taskflow dev`."""
     url = resolve().found.get("url")
     if url is None or not url.value:
@@ -29,10 +39,10 @@ def no_database() -> str:
 
 
 def settings_with_database(**flags: Any) -> Settings:
-    """The settings with the flags of a command. Raises SettingsError for what is wrong, or if they name no database."""
+    """The settings with the flags of a command. Raises SettingsError for what is wrong, also with the connection
+    string, and if they name no database."""
     settings = load(**flags)
-    if not settings.database_url:
-        raise SettingsError([no_database()])
+    check_database(settings)
     return settings
 
 

@@ -81,6 +81,14 @@ def has_raw_at(url: str) -> bool:
     return any("@" in address[1:] for address in addresses)  # one at the beginning makes it an abstract socket
 
 
+def has_raw_slash(url: str) -> bool:
+    """Whether a user or password in a URL has a `/` that is not written as `%2F`: libpq takes what comes before it for
+    host and port, and the rest for the name of the database."""
+    scheme = SCHEME.match(url)
+    authority, _, path = url[scheme.end() if scheme else len(url) :].partition("?")[0].partition("/")
+    return "@" in path and "@" not in authority and ":" in authority.rpartition("]")[2]
+
+
 def hosts(given: dict[str, Any]) -> list[str]:
     """The hosts that a connection goes to: by name where there is one, else by address."""
     named = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR") or ""

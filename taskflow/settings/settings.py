@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from taskflow.settings.database_url import has_raw_at, normalised
+from taskflow.settings.database_url import has_raw_at, has_raw_slash, normalised
 from taskflow.settings.durations import duration
 
 Names = tuple[str, ...]
@@ -298,6 +298,11 @@ class Settings(BaseModel):
         url = normalised(value)
         if has_raw_at(url):
             raise PydanticCustomError("database_url", "has an @ within the user or the password: write that one as %40")
+        if has_raw_slash(url):
+            raise PydanticCustomError(
+                "database_url",
+                "has a / within the user or the password: write that one as %2F (an @ in the database's name as %40)",
+            )
         return url
 
 

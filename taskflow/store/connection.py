@@ -32,6 +32,9 @@ LOGIN_REFUSED = re.compile(
 )
 NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
 
+LOOKS_LIKE = "it looks like postgresql://user:password@host:5432/database"
+LAST_PORT = 65535
+
 LONGEST_TIMEOUT_MS = 2**31 - 1
 """What the server takes for a timeout: 24 days."""
 
@@ -42,15 +45,15 @@ def connection_parameters(dsn: str, name: str) -> dict[str, Any]:
     """The parameters of a connection: what `dsn` says, and where it is silent what a long-lived client needs.
 
     Keepalives find a dead peer within half a minute; `target_session_attrs` skips a server that cannot be written to.
+    Raises `SettingsError` where `dsn` cannot be read.
     """
     try:
         given = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:  # its message repeats the string, and with it the password
-        raise errors.SettingsError(
-            [
-                "DATABASE_URL: not a PostgreSQL connection string; it looks like postgresql://user:password@host:5432/database"
-            ]
-        ) from None
+        raise errors.SettingsError([f"DATABASE_URL: not a PostgreSQL connection string; {LOOKS_LIKE}"]) from None
+    ports = [port for port in str(given.get("port", "")).split(",") if port]  # one a host; no port is 5432
+    if not all(port.isdecimal() and 0 < int(port) <= LAST_PORT for port in ports):
+        raise errors.SettingsError([f"DATABASE_URL: the port is no number from 1 to {LAST_PORT}; {LOOKS_LIKE}"])
     return {
         "connect_timeout": 10,
         "keepalives_idle": 10,

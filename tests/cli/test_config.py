@@ -111,6 +111,24 @@ def test_check_knows_a_connection_string_that_none_is_and_one_that_is_missing() 
     assert "s3cret" not in wrong.output
 
 
+@pytest.mark.parametrize("command", ["config check", "worker", "scheduler", "server", "migrate"])
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("s3cret://x y", "not a PostgreSQL connection string; it looks like postgresql://"),
+        ("postgresql://u:s3cret%@h/x", "not a PostgreSQL connection string; it looks like postgresql://"),
+        ("postgresql://u:s3cret@h:5432,h:port/x", "the port is no number from 1 to 65535"),
+        ("postgresql://u:s3cret@h:65536/x", "the port is no number from 1 to 65535"),
+        ("postgresql://u:s3/cret@h/x", "has a / within the user or the password: write that one as %2F"),
+    ],
+)
+def test_no_command_tries_a_connection_string_that_cannot_be_read(command: str, url: str, problem: str) -> None:
+    result = CliRunner().invoke(main, command.split(), env={"DATABASE_URL": url})
+    assert result.exit_code == 2
+    assert f"DATABASE_URL: {problem}" in result.output
+    assert "s3" not in result.output
+
+
 @pytest.mark.parametrize(
     "arguments", [("config", "check"), ("worker",), ("server",), ("migrate",), ("stats", "--url", "")]
 )

@@ -116,3 +116,32 @@ def test_an_at_within_a_password_has_to_be_encoded_and_is_not_repeated(url: str,
 )
 def test_an_at_elsewhere_is_left_as_it_is(url: str) -> None:
     assert load(database_url=url).database_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:top/secretTAIL@127.0.0.1:1/x",
+        "postgres://u:12/secretTAIL@db.example.com/x",
+        "postgresql+psycopg://u:/secretTAIL@h/x?sslmode=disable",
+    ],
+)
+@pytest.mark.parametrize("name", ["database_url", "export_database_url"])
+def test_a_slash_within_a_password_has_to_be_encoded_and_is_not_repeated(url: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"TASKFLOW_{name.upper()}: has a / within .* as %2F") as caught:
+        load(**{name: url})
+    assert "secretTAIL" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:top%2Fsecret@127.0.0.1:1/x",
+        "postgresql://h:5432/x?application_name=a/b@c",
+        "postgresql://[::1]/x@y",
+        "postgresql://h:5432/x%40y",
+        "host=/tmp user=u@domain password=a:b/c@d",
+    ],
+)
+def test_a_slash_elsewhere_is_left_as_it_is(url: str) -> None:
+    assert load(database_url=url).database_url == url
