@@ -172,7 +172,8 @@ BEGIN
                 RETURN QUERY
                 UPDATE taskflow.tasks_live t
                 SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now, started_at = NULL,
-                    updated_at = now(), version = t.version + 1, claim_number = v_number
+                    updated_at = now(), version = t.version + 1, progress = NULL, progress_message = NULL,
+                    claim_number = v_number
                 WHERE t.id = ANY (v_kept)
                 RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
                           t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses, NULL::bigint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from taskflow import Cancel, Context, Snooze
+from taskflow import Cancel, Context, Retry, Snooze
 from taskflow.store import events
 from taskflow.tasks.registry import task
 from tests.worker.conftest import Bench
@@ -146,3 +147,25 @@ def test_it_outlives_a_row_that_somebody_has_locked(bench: Bench) -> None:
             bench.connection.execute("SELECT FROM taskflow.tasks_live WHERE id = %s FOR UPDATE", (task_id,))
             time.sleep(1.0)
         assert bench.ended(task_id, "progress", "progress_message") == ("completed", 100, "end")
+
+
+@pytest.mark.parametrize("limit", ["NULL", "5"])
+def test_of_an_earlier_attempt_is_forgotten_when_the_next_begins(bench: Bench, limit: str) -> None:
+    end = threading.Event()
+
+    @task("again", registry=bench.registry)
+    def again(payload: dict[str, Any], context: Context) -> None:
+        if context.attempt == 1:
+            context.progress(80, "nearly")
+            raise Retry(after=0.5)
+        end.wait(10.0)
+
+    bench.connection.execute(f"INSERT INTO taskflow.queues (name, max_workers) VALUES ('q', {limit})")
+    with bench.worker(poll_interval=0.1):
+        task_id = bench.enqueue("again", queue="q")
+        shown = "state", "attempt", "progress", "progress_message"
+        bench.wait(lambda: bench.task(task_id, *shown) == ("retrying", 1, 80, "nearly"))
+        bench.wait(lambda: bench.task(task_id, *shown[:2]) == ("running", 2))
+        assert bench.task(task_id, *shown) == ("running", 2, None, None)
+        end.set()
+        assert bench.ended(task_id) == ("completed",)
