@@ -40,7 +40,7 @@ OF_SERVERS = (
     "taskflow.web.serving.gunicorn_worker",
     "taskflow.web.serving.gunicorn_log",
 )
-OF_OTHERS = ("taskflow.cli.worker", "taskflow.worker", "taskflow.leader", "taskflow.handlers")
+OF_OTHERS = ("taskflow.cli.commands.worker", "taskflow.worker", "taskflow.leader", "taskflow.handlers")
 
 
 class ForkedProcess:

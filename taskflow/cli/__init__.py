@@ -1,1 +1,1 @@
-"""The command line: every module here that defines `command` is one command of `taskflow`."""
+"""The command line: its commands, and what they share."""

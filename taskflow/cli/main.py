@@ -1,4 +1,4 @@
-"""`taskflow`: finds its commands by looking into this package, and turns errors into a message and an exit code.
+"""`taskflow`: finds its commands by looking into `commands`, and turns errors into a message and an exit code.
 
 The exit codes and all that errors say are in failure_kinds.py.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from taskflow import cli
+from taskflow.cli import commands
 from taskflow.cli.failure_kinds import INTERRUPTED
 from taskflow.cli.failures import failed
 from taskflow.cli.groups import Group, nearest
@@ -27,26 +27,25 @@ SECTIONS = {
 
 
 class Commands(Group):
-    """A group whose commands are the modules beside it.
+    """A group whose commands are the modules of a package.
 
     A module is imported only when its command is asked for, so that `taskflow version` does not load Flask.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(name for name in _module_names() if self.get_command(ctx, name) is not None)
+        return sorted(_module_names())
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _module_names():
             return None
-        module = importlib.import_module(f"{cli.__name__}.{name.replace('-', '_')}")
-        command = getattr(module, "command", None)
-        return command if isinstance(command, click.Command) else None
+        command: click.Command = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}").command
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if not name.startswith("-") and self.get_command(ctx, name) is None:
+        if not name.startswith("-") and name not in _module_names():
             hint = nearest(name, self.list_commands(ctx)) or "'taskflow --help' lists all."
             ctx.fail(f"There is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
@@ -83,8 +82,8 @@ class Commands(Group):
 
 
 def _module_names() -> frozenset[str]:
-    """The names of the modules beside this one, spelled as commands are (`held-snapshot`, not `held_snapshot`)."""
-    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(cli.__path__))
+    """The names of the commands: those of the modules, with - instead of _."""
+    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -32,7 +32,6 @@ LOGIN_REFUSED = re.compile(
 )
 NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
 
-LOOKS_LIKE = "it looks like postgresql://user:password@host:5432/database"
 LAST_PORT = 65535
 
 LONGEST_TIMEOUT_MS = 2**31 - 1
@@ -50,10 +49,14 @@ def connection_parameters(dsn: str, name: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:  # its message repeats the string, and with it the password
-        raise errors.SettingsError([f"DATABASE_URL: not a PostgreSQL connection string; {LOOKS_LIKE}"]) from None
+        raise errors.SettingsError(
+            [
+                "DATABASE_URL: not a PostgreSQL connection string; it looks like postgresql://user:password@host:5432/database"
+            ]
+        ) from None
     ports = [port for port in str(given.get("port", "")).split(",") if port]  # one a host; no port is 5432
     if not all(port.isdecimal() and 0 < int(port) <= LAST_PORT for port in ports):
-        raise errors.SettingsError([f"DATABASE_URL: the port is no number from 1 to {LAST_PORT}; {LOOKS_LIKE}"])
+        raise errors.SettingsError([f"DATABASE_URL: the port is no number from 1 to {LAST_PORT}"])
     return {
         "connect_timeout": 10,
         "keepalives_idle": 10,

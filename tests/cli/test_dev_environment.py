@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskflow.cli.dev import _environment, _files
+from taskflow.cli.commands.dev import _environment, _files
 from taskflow.cli.dev_database import Database
 from taskflow.settings import load
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from taskflow.cli.init import FILES
+from taskflow.cli.commands.init import FILES
 from taskflow.cli.main import main
 from tests.acceptance.support import Processes
 

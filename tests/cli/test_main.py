@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from taskflow import cli
+from taskflow.cli import commands
 from taskflow.cli.failure_kinds import BY_STATUS, EXIT_CODES, OF_API, OWN
 from taskflow.cli.main import SECTIONS, main
 from taskflow.web.http.problems import KINDS as KINDS_OF_API
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A further directory in which the command line looks for commands."""
-    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def command_that_raises(directory: Path, error: str) -> None:
         "import click\nfrom taskflow.errors import *\n"
         f"@click.command('blow-up')\ndef command():\n    'Fails.'\n    raise {error}\n"
     )
-    sys.modules.pop("taskflow.cli.blow_up", None)
+    sys.modules.pop("taskflow.cli.commands.blow_up", None)
 
 
 def test_a_file_with_a_command_is_a_command(plugin: Path) -> None:
@@ -45,10 +45,11 @@ def test_a_file_with_a_command_is_a_command(plugin: Path) -> None:
     assert "say-hello" in run("--help").output
 
 
-def test_a_file_without_a_command_is_none(plugin: Path) -> None:
-    (plugin / "say_nothing.py").write_text("command = 'not a click command'\n")
-    assert run("say-nothing").exit_code == 2
-    assert "say-nothing" not in run("--help").output
+def test_what_commands_share_is_no_command() -> None:
+    listed = run("--help").output
+    for name in ("main", "terminal", "local-app", "commands"):
+        assert run(name).exit_code == 2
+        assert f"\n  {name} " not in listed
 
 
 def test_version_loads_neither_the_web_server_nor_the_migrations() -> None:

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from taskflow.cli.commands.maintenance import found, size
 from taskflow.cli.main import main
-from taskflow.cli.maintenance import found, size
 from taskflow.leader.lease import Lease
 from taskflow.store.maintenance import Table, Upkeep
 from taskflow.store.partitions import ensure_days

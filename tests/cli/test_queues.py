@@ -161,7 +161,7 @@ def test_top_looks_again_and_again_until_it_is_interrupted(
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("taskflow.cli.top.time.sleep", sleep)
+    monkeypatch.setattr("taskflow.cli.commands.top.time.sleep", sleep)
     began = time.monotonic()
     result = taskflow.result("top", "--json", "--interval", "5m")
     assert time.monotonic() - began < 60

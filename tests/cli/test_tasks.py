@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taskflow.cli.tasks.showing import advice
+from taskflow.cli.commands.tasks.showing import advice
 from taskflow.tasks import waiting_reason
 from tests.cli.conftest import CommandLine
 from tests.web.conftest import Engine
@@ -191,11 +191,15 @@ def test_an_editor_changes_what_is_different_and_keeps_secrets(
     taskflow: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = taskflow("enqueue", "echo", '{"token": "t0p", "n": 1}').strip()
-    monkeypatch.setattr("taskflow.cli.tasks.editing.is_terminal", lambda: True)
-    monkeypatch.setattr("taskflow.cli.tasks.editing.click.edit", lambda text, **_: text.replace('"n": 1', '"n": 2'))
+    monkeypatch.setattr("taskflow.cli.commands.tasks.editing.is_terminal", lambda: True)
+    monkeypatch.setattr(
+        "taskflow.cli.commands.tasks.editing.click.edit", lambda text, **_: text.replace('"n": 1', '"n": 2')
+    )
     taskflow("tasks", "edit", task_id)
     assert taskflow.json("tasks", "show", task_id, "--secrets")["payload"] == {"token": "t0p", "n": 2}
-    monkeypatch.setattr("taskflow.cli.tasks.editing.click.edit", lambda text, **_: text.replace("t0p", "[redacted]"))
+    monkeypatch.setattr(
+        "taskflow.cli.commands.tasks.editing.click.edit", lambda text, **_: text.replace("t0p", "[redacted]")
+    )
     assert taskflow.refused("tasks", "edit", task_id) == (2, "TF-INVALID-INPUT")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from taskflow.cli.commands.worker import member_command
 from taskflow.cli.main import main
-from taskflow.cli.worker import member_command
 from taskflow.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from taskflow.cli.doctor import upkeep
-from taskflow.cli.doctor.examination import CHECKS, examine
-from taskflow.cli.doctor.examination import Result as Examined
-from taskflow.cli.doctor.finding import Finding
-from taskflow.cli.doctor.subject import Subject
+from taskflow.cli.commands.doctor import upkeep
+from taskflow.cli.commands.doctor.examination import CHECKS, examine
+from taskflow.cli.commands.doctor.examination import Result as Examined
+from taskflow.cli.commands.doctor.finding import Finding
+from taskflow.cli.commands.doctor.subject import Subject
 from taskflow.cli.main import main
 from taskflow.settings import load
 from taskflow.store import diagnosis

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from taskflow.cli.doctor import line, sessions, work
-from taskflow.cli.doctor.finding import Finding
+from taskflow.cli.commands.doctor import line, sessions, work
+from taskflow.cli.commands.doctor.finding import Finding
 from taskflow.errors import DatabaseUnavailable
 from taskflow.leader.lease import Lease
 from taskflow.store import diagnosis, objects

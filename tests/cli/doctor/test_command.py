@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskflow.cli.doctor import examination
-from taskflow.cli.doctor.subject import Check
+from taskflow.cli.commands.doctor import examination
+from taskflow.cli.commands.doctor.subject import Check
 from tests.cli.doctor.conftest import Run, examined, findings
 
 Connection = psycopg.Connection[Any]

@@ -13,14 +13,14 @@ from typing import Any
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.stats import QUEUES
+from taskflow.cli.commands.workers import COLUMNS as WORKERS
 from taskflow.cli.connected import connected
 from taskflow.cli.failure_kinds import UNREACHABLE
 from taskflow.cli.failures import Refusal
 from taskflow.cli.output import Column, column, console, echo_items, echo_line, heading, is_terminal, table
 from taskflow.cli.plain import ago, clean, number, span
-from taskflow.cli.stats import QUEUES
 from taskflow.cli.values import Duration
-from taskflow.cli.workers import COLUMNS as WORKERS
 
 MOST_QUEUES, MOST_WORKERS, MOST_FAILURES = 15, 10, 8
 STATES = ("pending", "scheduled", "blocked", "running", "retrying", "completed", "failed", "dead_letter")

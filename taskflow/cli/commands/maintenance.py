@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from taskflow.cli.commands.doctor.upkeep import found as upkeep_findings
 from taskflow.cli.config_option import config_option
-from taskflow.cli.doctor.upkeep import found as upkeep_findings
 from taskflow.cli.output import Column, echo_items
 from taskflow.cli.plain import number
 from taskflow.cli.terminal import open_database

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.tasks.showing import state_line
+from taskflow.cli.commands.tasks.words import PRIORITIES
 from taskflow.cli.connected import connected, json_option
 from taskflow.cli.failures import Refusal
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import echo_json, is_terminal, say
-from taskflow.cli.tasks.showing import state_line
-from taskflow.cli.tasks.words import PRIORITIES
 from taskflow.cli.values import Duration, Id, JsonObject, Moment, QueueName
 
 FIELDS = ("payload", "priority", "queue", "scheduled_at", "metadata", "tags")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from taskflow.cli.doctor import exposure, finding, line, schema, sessions, upkeep, work
-from taskflow.cli.doctor.finding import Finding
-from taskflow.cli.doctor.subject import Check, Subject
+from taskflow.cli.commands.doctor import exposure, finding, line, schema, sessions, upkeep, work
+from taskflow.cli.commands.doctor.finding import Finding
+from taskflow.cli.commands.doctor.subject import Check, Subject
 from taskflow.errors import TaskflowError
 from taskflow.store import diagnosis
 from taskflow.store.connection import errors_translated

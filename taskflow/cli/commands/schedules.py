@@ -9,11 +9,11 @@ from urllib.parse import quote
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.tasks.words import PRIORITIES
 from taskflow.cli.connected import connected, json_option, yes_option
 from taskflow.cli.groups import Choice, Group
 from taskflow.cli.output import Column, column, confirm, echo_fields, echo_items, echo_json, is_terminal, say
 from taskflow.cli.plain import ago, at, span
-from taskflow.cli.tasks.words import PRIORITIES
 from taskflow.cli.values import Duration, JsonObject, Moment, QueueName
 
 OLDER = frozenset({"priority_value", "version"})

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.tasks.showing import state_line
+from taskflow.cli.commands.tasks.words import ENDED
 from taskflow.cli.connected import connected, json_option, secrets_option
 from taskflow.cli.failures import Refusal
 from taskflow.cli.output import echo_json, echo_line, say
 from taskflow.cli.plain import at, clean, color, one_line
-from taskflow.cli.tasks.showing import state_line
-from taskflow.cli.tasks.words import ENDED
 from taskflow.cli.values import Duration, Id
 
 LONGEST_WAIT_SECONDS = 25  # of one request

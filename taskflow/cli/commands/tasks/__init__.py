@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
+from taskflow.cli.commands.tasks.changing import cancel, delete, retry
+from taskflow.cli.commands.tasks.editing import edit
+from taskflow.cli.commands.tasks.following import logs, wait
+from taskflow.cli.commands.tasks.listing import export, list_
+from taskflow.cli.commands.tasks.showing import show, why
 from taskflow.cli.groups import Group
-from taskflow.cli.tasks.changing import cancel, delete, retry
-from taskflow.cli.tasks.editing import edit
-from taskflow.cli.tasks.following import logs, wait
-from taskflow.cli.tasks.listing import export, list_
-from taskflow.cli.tasks.showing import show, why
 
 
 @click.group("tasks", cls=Group)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from taskflow.cli.doctor.finding import Finding
+from taskflow.cli.commands.doctor.finding import Finding
 from taskflow.settings import Settings
 from taskflow.store import diagnosis, maintenance, queues
 from taskflow.store.connection import connect

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskflow.cli.doctor import finding
-from taskflow.cli.doctor.finding import Finding, few
-from taskflow.cli.doctor.subject import Check, Subject
+from taskflow.cli.commands.doctor import finding
+from taskflow.cli.commands.doctor.finding import Finding, few
+from taskflow.cli.commands.doctor.subject import Check, Subject
 from taskflow.store import compatibility, diagnosis, grants, migrate, objects, resources
 from taskflow.store.roles import ROLES
 

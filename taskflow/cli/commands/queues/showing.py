@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.stats import QUEUES
 from taskflow.cli.connected import connected, json_option
 from taskflow.cli.output import Column, column, echo_fields, echo_items, echo_json, heading, is_terminal
 from taskflow.cli.plain import ago, number, one_line, span
-from taskflow.cli.stats import QUEUES
 from taskflow.cli.values import QueueName
 
 NAME = click.argument("name", type=QueueName(), metavar="NAME")

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.queues.showing import NAME
 from taskflow.cli.connected import connected, dry_run_option, json_option, yes_option
 from taskflow.cli.failures import Refusal
 from taskflow.cli.output import confirm, echo_json, say
 from taskflow.cli.progress import Progress
-from taskflow.cli.queues.showing import NAME
 from taskflow.cli.values import Duration, QueueName
 
 LOOK_SECONDS = 0.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskflow.cli.doctor import finding
-from taskflow.cli.doctor.finding import Finding
-from taskflow.cli.doctor.subject import Check, Subject
+from taskflow.cli.commands.doctor import finding
+from taskflow.cli.commands.doctor.finding import Finding
+from taskflow.cli.commands.doctor.subject import Check, Subject
 from taskflow.settings import notices
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from taskflow.cli.doctor import finding
-from taskflow.cli.doctor.finding import Finding, few
-from taskflow.cli.doctor.subject import SAMPLE, Check, Subject
+from taskflow.cli.commands.doctor import finding
+from taskflow.cli.commands.doctor.finding import Finding, few
+from taskflow.cli.commands.doctor.subject import SAMPLE, Check, Subject
 from taskflow.errors import InvalidSchedule
 from taskflow.schedules import Timing
 

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from taskflow.cli.api import PAGE, Api
+from taskflow.cli.commands.tasks.showing import show as show_task
 from taskflow.cli.connected import connected, dry_run_option, json_option, secrets_option, yes_option
 from taskflow.cli.groups import Group
 from taskflow.cli.output import Column, column, confirm, echo_items, echo_json, echo_line, is_terminal, say
 from taskflow.cli.plain import ago, number
 from taskflow.cli.progress import Progress
-from taskflow.cli.tasks.showing import show as show_task
 from taskflow.cli.values import Id, JsonObject
 
 COLUMNS = (

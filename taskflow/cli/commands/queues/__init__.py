@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from taskflow.cli.commands.queues.actions import delete, drain, pause, purge, resume
+from taskflow.cli.commands.queues.changing import set_, update
+from taskflow.cli.commands.queues.showing import list_, show
 from taskflow.cli.groups import Group
-from taskflow.cli.queues.actions import delete, drain, pause, purge, resume
-from taskflow.cli.queues.changing import set_, update
-from taskflow.cli.queues.showing import list_, show
 
 
 @click.group("queues", cls=Group)

@@ -9,13 +9,13 @@ import click
 
 from taskflow.cli.api import Api
 from taskflow.cli.bulk import enqueue_lines
+from taskflow.cli.commands.tasks.following import ended_task
+from taskflow.cli.commands.tasks.words import PRIORITIES
 from taskflow.cli.connected import connected, json_option, secrets_option
 from taskflow.cli.failures import refusal_of
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import echo_json, is_terminal, say
 from taskflow.cli.plain import one_line
-from taskflow.cli.tasks.following import ended_task
-from taskflow.cli.tasks.words import PRIORITIES
 from taskflow.cli.values import Duration, JsonObject, Moment, QueueName
 from taskflow.errors import TaskflowError
 

@@ -8,12 +8,12 @@ import click
 
 from taskflow.cli.api import Api
 from taskflow.cli.batches import Batch, carry_out, counted
+from taskflow.cli.commands.tasks.showing import state_line
+from taskflow.cli.commands.tasks.words import PRIORITIES
 from taskflow.cli.connected import connected, dry_run_option, json_option, yes_option
 from taskflow.cli.failures import ApiRefusal, Failed, Refusal
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import confirm, echo_json, say
-from taskflow.cli.tasks.showing import state_line
-from taskflow.cli.tasks.words import PRIORITIES
 from taskflow.cli.values import Id, JsonObject, Moment, QueueName
 
 ids_argument = click.argument("ids", nargs=-1, type=Id(), metavar="[ID]...")

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import click
 
 from taskflow.cli.api import Api
+from taskflow.cli.commands.queues.showing import NAME
 from taskflow.cli.connected import connected, json_option
 from taskflow.cli.failures import Refusal
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import echo_json, say
-from taskflow.cli.queues.showing import NAME
 from taskflow.cli.values import Duration, QueueName, seconds_of
 
 STRATEGIES = ("fixed", "linear", "exponential")

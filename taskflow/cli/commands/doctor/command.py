@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from taskflow.cli.commands.doctor.examination import Result, examine, healthy
+from taskflow.cli.commands.doctor.subject import Subject
 from taskflow.cli.config_option import config_option
-from taskflow.cli.doctor.examination import Result, examine, healthy
-from taskflow.cli.doctor.subject import Subject
 from taskflow.settings import load
 from taskflow.telemetry import hide_passwords
 

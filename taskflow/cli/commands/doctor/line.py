@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from taskflow.cli.doctor import finding
-from taskflow.cli.doctor.finding import Finding
-from taskflow.cli.doctor.subject import Check, Subject
+from taskflow.cli.commands.doctor import finding
+from taskflow.cli.commands.doctor.finding import Finding
+from taskflow.cli.commands.doctor.subject import Check, Subject
 from taskflow.settings.database_url import is_remote
 from taskflow.store import bells
 

@@ -1,0 +1,1 @@
+"""Every module here is one command of `taskflow`: its `command`."""
