@@ -64,6 +64,14 @@ def test_they_are_deleted_by_ids_filter_or_group_after_a_question(
     assert taskflow.json("dlq", "delete", "--filter", f"type:{type_}")["deleted_count"] == 0  # nothing to ask about
 
 
+def test_ids_to_delete_may_be_more_than_fit_into_a_filter(taskflow: CommandLine, engine: Engine, type_: str) -> None:
+    ids = dead(taskflow, engine, type_, "a", "b")
+    gone = [str(2**63 - 1 - number) for number in range(250)]
+    deleted = taskflow.json("dlq", "delete", ids[0], *gone, ids[1], ids[0], "--yes")["deleted_count"]
+    assert deleted == 2
+    assert taskflow.json("dlq", "list", f"type:{type_}")["entries"] == []
+
+
 def test_a_schedule_from_its_beginning_to_its_end(taskflow: CommandLine) -> None:
     made = taskflow.json(
         "schedules", "create", "nightly", "report", "--cron", "0 3 * * *", "--timezone", "Europe/Berlin",

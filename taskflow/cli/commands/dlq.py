@@ -33,6 +33,7 @@ GROUPS = (
     Column("sample", lambda group: group["sample_id"], right=True),
     Column("error", lambda group: (group["error"] or "").partition("\n")[0], long=True),
 )
+IDS_IN_FILTER = 90  # of 19 digits, in 2,000 characters
 filter_argument = click.argument("filter", nargs=-1, metavar="[FILTER]...")
 ids_argument = click.argument("ids", nargs=-1, type=Id(), metavar="[ID]...")
 filter_option = click.option("--filter", "filter_", metavar="FILTER", help="All that fit, as 'error:timeout'.")
@@ -163,14 +164,14 @@ def delete(
     deleted = 0
     if count:
         confirm(f"{count:,} dead letters are to be removed with all attempts, for good. Go on?", yes=yes)
-        query = {"q": _filter_of(ids, filter_), "group": group, "all": every or None}
         with Progress("delete", count) as progress:
-            while deleted < count:
-                found = api.delete("/dlq", **query)["deleted_count"]
-                deleted += found
-                progress.advance(found)
-                if not found:
-                    break
+            for filter_of_some in _filters_of(ids) if ids else [filter_]:
+                while deleted < count:
+                    found = api.delete("/dlq", q=filter_of_some, group=group, all=every or None)["deleted_count"]
+                    deleted += found
+                    progress.advance(found)
+                    if not found:
+                        break
     _tell({"message": "DLQ cleared", "deleted_count": deleted}, deleted, "removed for good", as_json=as_json)
 
 
@@ -186,8 +187,10 @@ def _chosen(ids: tuple[str, ...], filter_: str | None, group: str | None, every:
     return {"retry_all": True} if every else {"filter": filter_}
 
 
-def _filter_of(ids: tuple[str, ...], filter_: str | None) -> str | None:
-    return f"id:{','.join(dict.fromkeys(ids))}" if ids else filter_
+def _filters_of(ids: tuple[str, ...]) -> list[str]:
+    """These ids as filters, none of them longer than the API takes."""
+    unlike = list(dict.fromkeys(ids))
+    return [f"id:{','.join(unlike[at : at + IDS_IN_FILTER])}" for at in range(0, len(unlike), IDS_IN_FILTER)]
 
 
 def _tell(answer: dict[str, Any], count: int, done: str, *, as_json: bool) -> None:
