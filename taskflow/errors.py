@@ -174,6 +174,7 @@ class Signal(Exception):  # no "Error": these are outcomes that a handler choose
 
 
 LONGEST_SECONDS = 100 * 365.25 * 86_400
+"""A hundred years: longer is no delay, no duration and no interval."""
 
 
 def _seconds(value: float | timedelta, name: str) -> float:

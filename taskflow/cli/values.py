@@ -11,11 +11,10 @@ from typing import Any
 
 import click
 
-DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[smhdw]))+", re.ASCII | re.IGNORECASE)
-PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])", re.ASCII | re.IGNORECASE)
+from taskflow.errors import LONGEST_SECONDS
+from taskflow.settings.durations import with_units
+
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
-UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-LONGEST = 36_525 * 86_400.0
 QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 MAX_BYTES = 32 * 1024 * 1024
 Converting = tuple[click.Parameter | None, click.Context | None]
@@ -35,7 +34,7 @@ class Duration(click.ParamType[float]):
         seconds = seconds_of(str(value))
         if seconds is None:
             self.fail(f"{value!r} is no duration: write seconds as 90, or with units as 10m, 1h30m, 2d.", param, ctx)
-        if seconds > LONGEST or (self._above_zero and not seconds):
+        if seconds > LONGEST_SECONDS or (self._above_zero and not seconds):
             self.fail(f"{value!r} must be {'above 0 and ' if self._above_zero else ''}at most a century.", param, ctx)
         return seconds
 
@@ -104,11 +103,7 @@ class Id(click.ParamType[str]):
 def seconds_of(text: str) -> float | None:
     """The seconds that a duration means; None for what is none."""
     text = text.strip()
-    if NUMBER.fullmatch(text):
-        return float(text)
-    if not DURATION.fullmatch(text):
-        return None
-    return sum(float(number) * UNIT_SECONDS[unit.lower()] for number, unit in PART.findall(text))
+    return float(text) if NUMBER.fullmatch(text) else with_units(text.lower())
 
 
 def _read(text: str) -> str:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 
-from taskflow.errors import InvalidSchedule
+from taskflow.errors import LONGEST_SECONDS, InvalidSchedule
 from taskflow.schedules.cron import Cron
 from taskflow.schedules.zones import EARLIEST, LATEST, zone_of
 
 INSTANT = timedelta(microseconds=1)
-LONGEST_INTERVAL_SECONDS = 100 * 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Timing:
             Cron.of(self.cron)
         if (self.cron is None) == (self.interval is None):
             raise InvalidSchedule("cron", "contradiction", "give either cron or interval")
-        if self.interval is not None and not 0 < self.interval <= LONGEST_INTERVAL_SECONDS:
+        if self.interval is not None and not 0 < self.interval <= LONGEST_SECONDS:
             raise InvalidSchedule("interval", "out_of_range", "must be more than 0 and at most a hundred years")
         check_time("starts_at", self.starts_at)
         check_time("ends_at", self.ends_at)

@@ -28,15 +28,23 @@ def duration(value: Any) -> Any:
     return seconds
 
 
+def with_units(text: str) -> float | None:
+    """The seconds that a duration such as `1h30m` means; None for what is none, such as a number without a unit."""
+    parts = PART.findall(text)
+    if not parts or "".join(map("".join, parts)) != text:
+        return None
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
 def _seconds(text: str) -> float:
     text = text.strip()
     try:
         return float(text)
     except ValueError:
-        parts = PART.findall(text)
-    if not parts or "".join(map("".join, parts)) != text:
+        seconds = with_units(text)
+    if seconds is None:
         raise _refusal()
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
+    return seconds
 
 
 def _refusal() -> PydanticCustomError:

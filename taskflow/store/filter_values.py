@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from taskflow.errors import InvalidFilter
+from taskflow.errors import LONGEST_SECONDS, InvalidFilter
 from taskflow.store.filter_terms import STORED_STATES, Moment, Range
 from taskflow.store.filter_words import Value
 from taskflow.tasks.task import Priority
@@ -27,7 +27,6 @@ DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 COMPARISON = re.compile(r"(<=|>=|<|>)(.*)", re.DOTALL)
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 FIRST_YEAR, LAST_YEAR = 1900, 2200
-LONGEST_AGE = timedelta(days=36_525)
 TIME_EXAMPLES = "a date such as 2026-01-31, a time such as 2026-01-31T09:30:00Z, or an age such as 1h or 2d"
 
 
@@ -121,7 +120,7 @@ def _moments(value: Value, *, ahead: bool) -> tuple[Moment, Moment]:
     """The first moment of what is meant and the one after its last; the same object twice where it is one moment."""
     if AGE.fullmatch(value.text):
         seconds = sum(int(count) * UNITS[unit] for count, unit in re.findall(r"([0-9]+)([smhdw])", value.text))
-        if seconds > LONGEST_AGE.total_seconds():
+        if seconds > LONGEST_SECONDS:
             raise InvalidFilter(f"{value.text} is more than a hundred years", value.position)
         distance = timedelta(seconds=seconds if ahead else -seconds)
         return distance, distance

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from taskflow.errors import LONGEST_SECONDS
 from taskflow.tasks.limits import seconds_of
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip"]
-MOST_SECONDS = 100 * 365.25 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Recurrence:
             raise ValueError(f"{next(iter(given))} is about a schedule: give cron or interval too")
         found = cls(
             cron=given.get("cron"),
-            interval=seconds_of(given.get("interval"), "interval", positive=True, most=MOST_SECONDS),
+            interval=seconds_of(given.get("interval"), "interval", positive=True, most=LONGEST_SECONDS),
             timezone=given.get("timezone", "UTC"),
             missed=_one_of(given.get("missed", "once"), "missed", ("skip", "once", "all")),
             overlap=_one_of(given.get("overlap", "allow"), "overlap", ("allow", "skip")),

@@ -66,6 +66,7 @@ class TestBounds:
             (every(-1), "interval"),
             (every(float("inf")), "interval"),
             (every(float("nan")), "interval"),
+            (every(36_526 * 86_400.0), "interval"),
             (Timing(None, 5, "Mars/Olympus", BORN), "timezone"),
             (cron("x"), "cron"),
             (every(5, starts_at=NOW, ends_at=BORN), "ends_at"),

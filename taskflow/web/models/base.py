@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from taskflow.errors import LONGEST_SECONDS
 from taskflow.tasks.task import Priority
 
 MONTH_SECONDS = 2_592_000
-CENTURY_SECONDS = 3_155_760_000
+CENTURY_SECONDS = int(LONGEST_SECONDS)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2199, 12, 31, tzinfo=UTC)
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
