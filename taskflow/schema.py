@@ -31,7 +31,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, TIMESTAMP
 
 SCHEMA = "taskflow"
-LIVE_STATES = ("pending", "retrying", "running", "blocked")
 
 metadata = MetaData(schema=SCHEMA)
 

@@ -16,7 +16,6 @@ INTRODUCTION = (Path(__file__).parent / "command_line.md").read_text(encoding="u
 EXAMPLES = Path(__file__).parent / "examples.txt"
 # What every command of the API has; it is explained once.
 COMMON = frozenset({"url", "key", "as_json", "yes", "help"})
-FURTHER = "Further commands"
 
 
 def page() -> str:

@@ -21,7 +21,6 @@ from taskflow.errors import TaskflowError
 
 STRATEGIES = ("fixed", "linear", "exponential")
 CONFLICTS = ("skip", "error", "replace")
-FOR_EVER = "for ever"
 
 
 @click.command("enqueue")
