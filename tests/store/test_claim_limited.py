@@ -116,6 +116,22 @@ class TestMaxWorkers:
         complete(connection, me, before[:1])
         assert claim_limited(connection, me).tasks == []
 
+    def test_what_was_claimed_again_while_the_limit_was_lifted_counts(self, connection: Connection) -> None:
+        """It has lost the number of its earlier claim, which lies below the floor of others."""
+        limit(connection, max_workers=2, retry_delay=0)
+        insert(connection, 3)
+        me, busy = worker(connection), worker(connection)
+        first = claim_limited(connection, me).tasks
+        complete(connection, me, first, "failed", details='{"delay": 0}')
+        held = claim_limited(connection, busy, 1)
+        floor = held.floor
+        limit(connection, max_workers=None)
+        again = claim(connection, me, 1)
+        assert again[0].id in {task.id for task in first}
+        limit(connection, max_workers=2)
+        assert claim_limited(connection, busy, floor=floor).tasks == []
+        assert running(connection) == 2
+
     def test_the_floor_leaves_out_what_has_ended_and_nothing_that_runs(self, connection: Connection) -> None:
         limit(connection, max_workers=2)
         insert(connection, 10)
