@@ -2,7 +2,8 @@
 --
 -- With a unique_key that a live task of the type holds already, no second one is made: on_conflict 'skip' (the default)
 -- answers with the one there is and created = false; 'error' raises TF410 with its id as DETAIL; 'replace' gives the
--- waiting one the new payload, priority and time. options: max_attempts, timeout, retry_strategy, retry_delay,
+-- waiting one the new payload, priority and time, unless another login has created it and this one is no more than a
+-- producer (42501). options: max_attempts, timeout, retry_strategy, retry_delay,
 -- max_retry_delay, concurrency_key, metadata, tags, delay (seconds, instead of run_at), on_conflict, unique_for.
 --
 -- unique_for: for so many seconds from now the key stays taken, also when the task has ended; not when it was removed. A
@@ -34,6 +35,7 @@ DECLARE
     v_their_run_at timestamptz;
     v_state taskflow.task_state;
     v_replaced_queue text;
+    v_may_change boolean := false;
     v_key text;
 BEGIN
     IF options = '{}' OR options IS NULL THEN
@@ -62,6 +64,10 @@ BEGIN
         END IF;
     END IF;
 
+    IF v_on_conflict = 'replace' THEN
+        v_may_change := taskflow.is_operator() OR EXISTS (
+            SELECT FROM pg_roles r WHERE r.rolname = 'taskflow_worker' AND pg_has_role(session_user, r.oid, 'MEMBER'));
+    END IF;
     FOR i IN 1 .. 100 LOOP
         IF v_on_conflict = 'replace' AND enqueue.unique_key IS NOT NULL THEN
             BEGIN
@@ -69,7 +75,7 @@ BEGIN
                 SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1,
                     state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END
                 WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
-                  AND t.state IN ('pending', 'retrying', 'blocked')
+                  AND t.state IN ('pending', 'retrying', 'blocked') AND (t.created_by = session_user OR v_may_change)
                 RETURNING t.id, t.state, t.queue, t.concurrency_key INTO v_id, v_state, v_replaced_queue, v_key;
             EXCEPTION WHEN serialization_failure THEN
                 -- It ended meanwhile, and so moved to another partition. In stricter isolation the caller must begin anew.
@@ -152,6 +158,12 @@ BEGIN
                 RAISE EXCEPTION 'a task of type "%" has the unique key "%" already', enqueue.type, enqueue.unique_key
                     USING ERRCODE = 'TF410', DETAIL = v_id,
                           HINT = 'on_conflict skip answers with that task, replace changes it while it waits';
+            ELSIF v_on_conflict = 'replace' AND NOT v_may_change AND EXISTS (
+                SELECT FROM taskflow.tasks_live t
+                WHERE t.id = v_id AND t.state IN ('pending', 'retrying', 'blocked') AND t.created_by <> session_user) THEN
+                RAISE EXCEPTION 'task % waits with the unique key "%": another login has created it, and yours may not replace it',
+                    v_id, enqueue.unique_key USING ERRCODE = '42501', DETAIL = v_id,
+                    HINT = 'share a login with that service, or take on_conflict skip, which answers with that task';
             END IF;
             id := v_id;
             created := false;

@@ -160,6 +160,17 @@ READER_FUNCTIONS = (
     "read_totals",
 )
 
+EVENT_FUNCTIONS = (
+    "listen_for_events",
+    "stop_listening_for_events",
+    "events_wanted",
+    "publish_events",
+    "read_event_batches",
+    "observe_tasks",
+    "create_event_ticket",
+    "event_ticket_holder",
+)
+
 OF_PEOPLE_AND_PROGRAMS = (
     Role(
         name="taskflow_producer",
@@ -201,6 +212,8 @@ OF_PEOPLE_AND_PROGRAMS = (
         },
         functions=(
             *READER_FUNCTIONS,
+            *EVENT_FUNCTIONS,
+            "enqueue",
             "enqueue_and_read",
             "enqueue_many",
             "cancel",
@@ -221,16 +234,6 @@ OF_PEOPLE_AND_PROGRAMS = (
 )
 
 OPERATOR = OF_PEOPLE_AND_PROGRAMS[-1]
-EVENT_FUNCTIONS = (
-    "listen_for_events",
-    "stop_listening_for_events",
-    "events_wanted",
-    "publish_events",
-    "read_event_batches",
-    "observe_tasks",
-    "create_event_ticket",
-    "event_ticket_holder",
-)
 # Apart from the operator's: who can read hashes and add keys can do everything by the API.
 SERVER = Role(
     name="taskflow_server",
@@ -241,7 +244,7 @@ SERVER = Role(
         "api_keys": {"SELECT": EVERY_COLUMN, "INSERT": EVERY_COLUMN, "UPDATE": ("last_used_at", "revoked_at")},
         "idempotency_keys": WRITE,
     },
-    functions=(*dict.fromkeys((*OPERATOR.functions, *PRODUCER_FUNCTIONS, *EVENT_FUNCTIONS)), "begin_request"),
+    functions=(*dict.fromkeys((*OPERATOR.functions, *PRODUCER_FUNCTIONS)), "begin_request"),
 )
 ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 

@@ -223,6 +223,21 @@ class TestProducer:
         assert rows(producer, "SELECT taskflow.cancel(%s)", task_id) == [(None,)]
         assert rows(connection, "SELECT state::text FROM taskflow.tasks WHERE id = %s", task_id) == [("pending",)]
 
+    def test_it_does_not_replace_what_another_created(self, producer, connection):
+        statement = """SELECT id, created FROM taskflow.enqueue(
+            'echo', %s, unique_key => 'k', options => '{"on_conflict": "replace"}')"""
+        (task_id, _) = connection.execute(statement, ['{"n": 1}']).fetchone()
+        with pytest.raises(InsufficientPrivilege, match=f"task {task_id} waits with the unique key") as refused:
+            producer.execute(statement, ['{"n": 2}'])
+        assert refused.value.diag.message_detail == str(task_id)
+        assert rows(connection, "SELECT payload FROM taskflow.tasks WHERE id = %s", task_id) == [({"n": 1},)]
+        connection.execute("SELECT taskflow.cancel(%s)", [task_id])
+        [(own_id, created)] = rows(producer, statement, '{"n": 2}')
+        assert created
+        assert rows(producer, statement, '{"n": 3}') == [(own_id, False)]
+        assert rows(connection, statement, '{"n": 4}') == [(own_id, False)]
+        assert rows(connection, "SELECT payload FROM taskflow.tasks WHERE id = %s", own_id) == [({"n": 4},)]
+
     def test_traps_in_its_search_path_are_never_sprung_with_the_owners_rights(self, producer, connection):
         connection.execute(TRAPS)
         producer.execute("CREATE TEMP TABLE tasks (id bigint); CREATE TEMP TABLE tasks_live (id bigint)")
@@ -276,6 +291,7 @@ class TestReader:
         (task_id,) = connection.execute("SELECT id FROM taskflow.enqueue('echo')").fetchone()
         with login("taskflow_reader") as reader:
             assert rows(reader, "SELECT id, state FROM taskflow.read_task(%s)", task_id) == [(task_id, "pending")]
+            assert rows(reader, "SELECT id, state FROM taskflow.task_status(%s)", task_id) == [(task_id, "pending")]
             assert rows(reader, "SELECT * FROM taskflow.task_attempts(%s)", task_id) == []
 
     def test_it_reads_no_secret_and_writes_nothing(self, login):
@@ -312,6 +328,26 @@ class TestOperator:
             operator.execute("UPDATE taskflow.schedules SET enabled = false")
             operator.execute("UPDATE taskflow.workers SET state = 'draining'")
             operator.execute("INSERT INTO taskflow.audit_log (actor, action) VALUES ('me', 'pause')")
+
+    def test_it_replaces_the_tasks_of_others_and_so_does_a_worker(self, login, connection):
+        replace = """SELECT id FROM taskflow.enqueue(
+            'echo', unique_key => 'k', options => '{"on_conflict": "replace"}')"""
+        created = rows(connection, replace)
+        with login("taskflow_operator", "an_operator") as operator, login("taskflow_worker", "a_worker") as handler:
+            assert rows(operator, replace) == rows(handler, replace) == created
+
+    def test_the_api_works_with_it_where_nobody_is_asked_for_a_key(self, login, dsn):
+        with login("taskflow_operator", "an_operator"):
+            app = create_app(load(database_url=f"{dsn}&user=an_operator", auth="off"))
+            client = app.test_client()
+            answers = [
+                client.post("/api/v1/tasks", json={"type": "echo"}),
+                client.post("/api/v1/tasks", json={"type": "echo", "unique_key": "k"}),
+                client.post("/api/v1/tasks/bulk", json={"tasks": [{"type": "echo"}]}),
+                client.post("/api/v1/events/ticket"),
+            ]
+            app.extensions["taskflow"].database.engine.dispose()
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 201]
 
     def test_it_can_neither_rewrite_the_audit_log_nor_make_itself_an_admin(self, login):
         queries = [
