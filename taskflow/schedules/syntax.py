@@ -21,6 +21,7 @@ WORDS = {
     "@yearly": "0 0 1 1 *",
 }
 FIELDS = ("minute", "hour", "day of month", "month", "day of week")
+LIMITS = {"minute": (0, 59), "hour": (0, 23), "day of month": (1, 31), "month": (1, 12), "day of week": (0, 7)}
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 NAMES = {
@@ -70,6 +71,10 @@ def _check(name: str, item: str) -> None:
     special = SPECIAL.get(name)
     if not PLAIN.fullmatch(item) and not (special and special.fullmatch(item)):
         raise invalid(f"{item[:50]!r} is nothing that a {name} can be")
+    first, last = LIMITS[name]
+    for number in re.findall(r"[0-9]+", item.partition("/")[0]) if PLAIN.fullmatch(item) else ():
+        if not first <= int(number) <= last:
+            raise invalid(f"{item[:50]!r} is nothing that a {name} can be: it is a number from {first} to {last}")
     span = RANGE.fullmatch(item)
     if span and _number(name, span[1]) == _number(name, span[2]):
         raise invalid(f"the range {item[:50]!r} begins where it ends: write {span[1]} or *")

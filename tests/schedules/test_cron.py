@@ -42,6 +42,21 @@ def test_what_is_no_expression_of_five_fields_is_refused(expression: str) -> Non
     assert (raised.value.field, raised.value.code) == ("cron", "invalid_cron")
 
 
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("61 * * * *", "'61' is nothing that a minute can be: it is a number from 0 to 59"),
+        ("0 9-24 * * *", "'9-24' is nothing that a hour can be: it is a number from 0 to 23"),
+        ("0 0 1,0 * *", "'0' is nothing that a day of month can be: it is a number from 1 to 31"),
+        ("0 0 * 13/99 *", "'13/99' is nothing that a month can be: it is a number from 1 to 12"),
+        ("0 0 * * mon-8", "'mon-8' is nothing that a day of week can be: it is a number from 0 to 7"),
+    ],
+)
+def test_a_number_outside_of_its_field_is_told_with_the_field(expression: str, said: str) -> None:
+    with pytest.raises(InvalidSchedule, match=said):
+        Cron(expression)
+
+
 @pytest.mark.parametrize("expression", EQUAL_BOUNDS)
 def test_a_range_that_begins_where_it_ends_is_refused(expression: str) -> None:
     with pytest.raises(InvalidSchedule, match="begins where it ends"):

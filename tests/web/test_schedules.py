@@ -167,6 +167,26 @@ class TestCreate:
         connection.execute("SELECT taskflow.register_worker('host', 1, NULL, '{echo}', 10, 'test')")
         assert create(client, "served")["warnings"] == []
 
+    @pytest.mark.parametrize(
+        ("columns", "said"),
+        [
+            ({"cron": "nonsense"}, "It cannot fire: cron: has 1 fields"),
+            ({"cron": "0 0 31 2 *"}, "It cannot fire: cron: never fires"),
+            ({"interval": 60, "timezone": "Mars/X"}, "It cannot fire: timezone: "),
+        ],
+    )
+    def test_a_schedule_that_sql_has_written_wrongly_says_so(
+        self, client: FlaskClient, connection: Connection, columns: dict[str, Any], said: str
+    ) -> None:
+        names = ", ".join(columns)
+        connection.execute(
+            f"INSERT INTO taskflow.schedules (name, type, {names}) VALUES ('odd', 'unheard'{', %s' * len(columns)})",
+            list(columns.values()),
+        )
+        warnings = client.get(f"{SCHEDULES}/odd").json["warnings"]
+        assert warnings[0].startswith(said)
+        assert "ever registered" in warnings[1]
+
     def test_unless_the_server_refuses_unknown_types(self, make_app: Callable[..., Flask]) -> None:
         client = make_app(reject_unknown_types=True).test_client()
         response = client.post(SCHEDULES, json={"name": "n", "type": "unheard", "interval": 60})

@@ -61,7 +61,7 @@ def _settings(function: Any) -> Any:
         click.option("--missed", type=Choice(("skip", "once", "all")), help="What becomes of fire times that went by."),
         click.option("--overlap", type=Choice(("allow", "skip")), help="skip: none while one has not ended."),
         click.option("--jitter", type=Duration(), metavar="DURATION", help="Late by at most this, at random."),
-        click.option("--max-runs", type=click.IntRange(1), help="Tasks that it creates in all."),
+        click.option("--max-runs", type=click.IntRange(1), help="Fire no more after so many tasks, by hand or not."),
     )
     return _with(function, options)
 

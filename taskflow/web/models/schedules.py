@@ -80,7 +80,7 @@ class NewSchedule(Renamed):
     )
     jitter: float = Field(0, ge=0, le=MONTH_SECONDS, description="seconds by which a task is late at most, at random")
     max_runs: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), WHOLE] | None = Field(
-        None, description="tasks that it creates in all"
+        None, description="it fires no more after so many tasks, those by hand counted"
     )
     starts_at: TimeField = Field(None, description="no fire time is before it; an interval counts from it")
     ends_at: TimeField = Field(None, description="no fire time is after it")

@@ -89,7 +89,7 @@ def bodies_of(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
             "created_at": utc(row.created_at),
             "updated_at": utc(row.updated_at),
             "version": row.version,
-            "warnings": warnings.get(row.type, []),
+            "warnings": [*_unreadable(row), *warnings.get(row.type, [])],
         }
         for row in rows
     ]
@@ -105,6 +105,15 @@ def _next_runs(row: Row[Any]) -> list[datetime]:
         return [first, *timing_of(row).upcoming(first, count - 1)]
     except (InvalidSchedule, OverflowError):  # somebody has written it with SQL; the leader says so
         return [first]
+
+
+def _unreadable(row: Row[Any]) -> list[str]:
+    """What is wrong with a schedule that somebody has written with SQL: it never fires, and the leader logs it."""
+    try:
+        timing_of(row).check()
+    except InvalidSchedule as error:
+        return [f"It cannot fire: {error}."]
+    return []
 
 
 def _warnings(types: Iterable[str]) -> dict[str, list[str]]:
