@@ -70,11 +70,11 @@ def invalid(detail: str) -> InvalidSchedule:
 def _check(name: str, item: str) -> None:
     special = SPECIAL.get(name)
     if not PLAIN.fullmatch(item) and not (special and special.fullmatch(item)):
-        raise invalid(f"{item[:50]!r} is nothing that a {name} can be")
+        raise invalid(f"{item[:50]!r} does not fit the {name}")
     first, last = LIMITS[name]
     for number in re.findall(r"[0-9]+", item.partition("/")[0]) if PLAIN.fullmatch(item) else ():
         if not first <= int(number) <= last:
-            raise invalid(f"{item[:50]!r} is nothing that a {name} can be: it is a number from {first} to {last}")
+            raise invalid(f"{item[:50]!r} does not fit the {name}: that is a number from {first} to {last}")
     span = RANGE.fullmatch(item)
     if span and _number(name, span[1]) == _number(name, span[2]):
         raise invalid(f"the range {item[:50]!r} begins where it ends: write {span[1]} or *")

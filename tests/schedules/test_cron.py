@@ -45,11 +45,11 @@ def test_what_is_no_expression_of_five_fields_is_refused(expression: str) -> Non
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("61 * * * *", "'61' is nothing that a minute can be: it is a number from 0 to 59"),
-        ("0 9-24 * * *", "'9-24' is nothing that a hour can be: it is a number from 0 to 23"),
-        ("0 0 1,0 * *", "'0' is nothing that a day of month can be: it is a number from 1 to 31"),
-        ("0 0 * 13/99 *", "'13/99' is nothing that a month can be: it is a number from 1 to 12"),
-        ("0 0 * * mon-8", "'mon-8' is nothing that a day of week can be: it is a number from 0 to 7"),
+        ("61 * * * *", "'61' does not fit the minute: that is a number from 0 to 59"),
+        ("0 9-24 * * *", "'9-24' does not fit the hour: that is a number from 0 to 23"),
+        ("0 0 1,0 * *", "'0' does not fit the day of month: that is a number from 1 to 31"),
+        ("0 0 * 13/99 *", "'13/99' does not fit the month: that is a number from 1 to 12"),
+        ("0 0 * * mon-8", "'mon-8' does not fit the day of week: that is a number from 0 to 7"),
     ],
 )
 def test_a_number_outside_of_its_field_is_told_with_the_field(expression: str, said: str) -> None:
