@@ -156,6 +156,37 @@ class TestMaking:
         assert admin.delete(f"/api/v1/keys/{key_id}").status_code == 404
 
 
+class TestNotingUse:
+    """That may fail or be left out; the request never does."""
+
+    def test_nobody_waits_for_a_row_that_somebody_else_holds(
+        self, application: Flask, admin: FlaskClient, connection: psycopg.Connection[Any]
+    ) -> None:
+        made = create(admin, "read")
+        started = time.monotonic()
+
+        with connection.transaction():
+            connection.execute("SELECT FROM taskflow.api_keys WHERE id = %s FOR UPDATE", [made["id"]])
+            assert status_of(with_key(application, made["key"])) == 404
+
+        assert time.monotonic() - started < 5
+        assert admin.get(f"/api/v1/keys/{made['id']}").json["last_used_at"] is None
+
+    def test_what_keeps_it_from_being_noted_is_logged(
+        self,
+        application: Flask,
+        admin: FlaskClient,
+        connection: psycopg.Connection[Any],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        made = create(admin, "read")
+        connection.execute("ALTER TABLE taskflow.api_keys ADD CHECK (last_used_at IS NULL) NOT VALID")
+
+        assert status_of(with_key(application, made["key"])) == 404
+
+        assert "key_use_not_recorded" in caplog.messages
+
+
 class TestLimits:
     @pytest.mark.parametrize(
         ("scope", "allowed"),

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import LargeBinary, Row, Text, bindparam, func, or_, select, text, update
 
+from taskflow.errors import TaskflowError
 from taskflow.schema import api_keys
 from taskflow.store.api_keys import digest
 from taskflow.web.access.principal import Principal
@@ -34,8 +35,8 @@ SELECT_LIVE = select(
     api_keys.c.id, api_keys.c.hash, api_keys.c.name, api_keys.c.scopes, api_keys.c.queues, api_keys.c.from_environment
 ).where(api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()))
 IS_LIVE = SELECT_LIVE.where(api_keys.c.hash == bindparam("shown", type_=LargeBinary))
-USED = (
-    update(api_keys)
+_unused = (
+    select(api_keys.c.id)
     .where(
         api_keys.c.id == bindparam("key_id"),
         or_(
@@ -43,8 +44,9 @@ USED = (
             api_keys.c.last_used_at < func.now() - text("interval '30 seconds'"),  # another process has said so
         ),
     )
-    .values(last_used_at=func.now())
+    .with_for_update(key_share=True, skip_locked=True)  # no request waits for whoever changes the key
 )
+USED = update(api_keys).where(api_keys.c.id.in_(_unused)).values(last_used_at=func.now())
 # The key of the environment becomes a row like any other. Where the row exists it stays what it is, revoked too;
 # another value of the variable takes the place of the one before.
 SEED = text("""
@@ -146,7 +148,7 @@ class KeyRing:
         self._database.call(SEED, {"name": FIRST_NAME, "prefix": prefix, "hash": digest(key.encode())})
 
     def _record_use(self, key_id: int) -> None:
-        """Once a minute for each key and process: on the way of one request in thousands."""
+        """Once a minute for each key and process: on the way of one request in thousands, which never fails by it."""
         now = time.monotonic()
         if now - self._used.get(key_id, float("-inf")) < USED_AGAIN_SECONDS:
             return
@@ -154,7 +156,10 @@ class KeyRing:
             if now - self._used.get(key_id, float("-inf")) < USED_AGAIN_SECONDS:
                 return
             self._used[key_id] = now
-        self._database.call(USED, {"key_id": key_id})
+        try:
+            self._database.call(USED, {"key_id": key_id})
+        except TaskflowError as error:
+            log.warning("key_use_not_recorded", extra={"key_id": key_id, "error": str(error)})
 
 
 def _matching(keys: dict[bytes, ApiKey], hash_: bytes) -> ApiKey | None:
