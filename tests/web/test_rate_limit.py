@@ -12,6 +12,7 @@ from flask import Flask
 
 from taskflow.web.access import rate_limit
 from taskflow.web.access.rate_limit import RateLimit
+from taskflow.web.events import tickets
 from tests.web.conftest import ADMIN_KEY
 
 
@@ -131,6 +132,34 @@ class TestAnswers:
 
         assert answers == [404] * 5 + [429] * 3
         assert protected == [429]
+
+    def test_guessed_tickets_cost_the_database_no_more_than_the_limit_lets_through(
+        self, make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app = make_app(auth="on", admin_key=ADMIN_KEY, rate_limit=5)
+        database, looked_up = app.extensions["taskflow"].database, []
+        read = database.fetch
+
+        def counted(statement: Any, *parameters: Any) -> Any:
+            looked_up.extend([statement] if statement is tickets.HOLDER else [])
+            return read(statement, *parameters)
+
+        monkeypatch.setattr(database, "fetch", counted)
+        client = app.test_client()
+        answers = [client.get(f"/api/v1/events?ticket=guess{number}").status_code for number in range(60)]
+
+        assert answers == [401] * 5 + [429] * 55
+        assert len(looked_up) == 5
+
+    def test_a_valid_ticket_is_counted_by_its_key_alone(self, make_app: Callable[..., Flask]) -> None:
+        client = make_app(auth="on", admin_key=ADMIN_KEY, rate_limit=3).test_client()
+        with_key = {"X-API-Key": ADMIN_KEY}
+        ticket = client.post("/api/v1/events/ticket", headers=with_key).json["ticket"]
+
+        unknown_event = f"/api/v1/events?ticket={ticket}&events=nothing"  # refused, but not for its ticket
+        assert [client.get(unknown_event).status_code for _ in range(3)] == [422, 422, 429]
+        assert client.get("/api/v1/tasks/1", headers=with_key).status_code == 429
+        assert [client.get("/api/v1/tasks/1").status_code for _ in range(4)] == [401, 401, 401, 429]
 
     def test_probes_are_never_refused(self, make_app: Callable[..., Flask]) -> None:
         client = make_app(rate_limit=1).test_client()

@@ -95,7 +95,7 @@ class Authentication:
             return
         is_open = self._is_open()
         shown = None if is_open else _key_of_request()
-        key = self._find(shown) if shown else None if is_open else self._tickets.key_of_request()
+        key = self._find(shown) if shown else None if is_open else self._key_of_ticket()
         # A request that shows no key that is valid is counted by its address, so that guessing is limited as well.
         self._count(None if key is None else key.principal)
         if key is None and shown:
@@ -113,6 +113,14 @@ class Authentication:
             if known is None:
                 raise
             return known
+
+    def _key_of_ticket(self) -> ApiKey | None:
+        ticket = self._tickets.of_request()
+        if ticket is None:
+            return None
+        # Looking it up takes a statement, which who has guessed too often already is not to cause.
+        self._rate_limit.check(client_of(request.remote_addr))
+        return self._tickets.key_of(ticket)
 
     def _is_open(self) -> bool:
         if request.url_rule is None:

@@ -54,20 +54,16 @@ class RateLimit:
 
     def __call__(self, client: str) -> None:
         """Count the request under way for `client`. Raises `Problem` 429 if it is one too many."""
-        if not self._rate:
-            return
-        g.allowance = allowance = self.count(client)
-        if allowance.retry_after_seconds:
-            seconds = max(1, -int(-allowance.retry_after_seconds // 1))
-            raise Problem(
-                "rate_limited",
-                f"More than {self._rate:g} requests a second; this one was not looked at. Try again in"
-                f" {allowance.retry_after_seconds:.3f} seconds.",
-                headers={"Retry-After": str(seconds)},
-            )
+        if self._rate:
+            self._let_through(self.count(client))
 
-    def count(self, client: str) -> Allowance:
-        """Count a request, unless it is one too many."""
+    def check(self, client: str) -> None:
+        """Raises `Problem` 429 if a request of `client` would be one too many; counts none."""
+        if self._rate:
+            self._let_through(self.count(client, only_look=True))
+
+    def count(self, client: str, *, only_look: bool = False) -> Allowance:
+        """Count a request, unless it is one too many; `only_look`: say what would come of that."""
         tag = hash(client) & TAG_BITS or 1  # 0 is an empty slot
         now = time.monotonic()
         with self._lock:
@@ -75,7 +71,7 @@ class RateLimit:
             empty_at = max(now, self._times[slot]) + self._interval
             ahead = empty_at - now
             allowed = ahead <= self._burst + ROUNDING
-            if allowed:
+            if allowed and not only_look:
                 self._tags[slot] = tag
                 self._times[slot] = empty_at
         if not allowed:
@@ -90,6 +86,17 @@ class RateLimit:
             seconds = -int(-(allowance.reset_seconds - ROUNDING) // 1)
             response.headers["RateLimit"] = f'"default";r={allowance.remaining};t={seconds}'
         return response
+
+    def _let_through(self, allowance: Allowance) -> None:
+        g.allowance = allowance
+        if allowance.retry_after_seconds:
+            seconds = max(1, -int(-allowance.retry_after_seconds // 1))
+            raise Problem(
+                "rate_limited",
+                f"More than {self._rate:g} requests a second; this one was not looked at. Try again in"
+                f" {allowance.retry_after_seconds:.3f} seconds.",
+                headers={"Retry-After": str(seconds)},
+            )
 
     def _slot(self, tag: int, now: float) -> int:
         """The client's slot; else one whose bucket is empty; else, where the table is flooded, that of another client,

@@ -39,10 +39,11 @@ class Tickets:
         row = self._database.call(CREATE, {"digest": digest(ticket.encode()), "holder": holder, "seconds": SECONDS})[0]
         return ticket, row[0]
 
-    def key_of_request(self) -> ApiKey | None:
-        """The key behind the ticket that the request under way shows; None if it shows none that is valid."""
-        ticket = request.args.get(PARAMETER) if request.path in PATHS else None
-        if not ticket:
-            return None
+    def of_request(self) -> str | None:
+        """The ticket that the request under way shows, where one opens anything."""
+        return request.args.get(PARAMETER) or None if request.path in PATHS else None
+
+    def key_of(self, ticket: str) -> ApiKey | None:
+        """The key behind a ticket; None if it is not valid."""
         holder = self._database.fetch(HOLDER, {"digest": digest(ticket.encode("utf-8", "replace"))})[0][0]
         return None if holder is None else self._keys.of_client(holder["client"])
