@@ -9,7 +9,7 @@ from flask import Blueprint, Response, url_for
 from sqlalchemy import BigInteger, Row, any_, bindparam, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from taskflow.errors import FieldProblem, InvalidSchedule, InvalidTask
+from taskflow.errors import InvalidSchedule, InvalidTask
 from taskflow.schedules import Timing, check_name
 from taskflow.schema import schedules
 from taskflow.web.access import audit
@@ -19,6 +19,7 @@ from taskflow.web.http.conditional import expected_versions, precondition_failed
 from taskflow.web.http.encoding import answer, encode
 from taskflow.web.http.lists import cursor_after, page, place_of
 from taskflow.web.http.operation import operation
+from taskflow.web.http.payload_size import check_encoded_size
 from taskflow.web.http.problems import Problem
 from taskflow.web.models.schedules import (
     ChangedSchedule,
@@ -285,12 +286,7 @@ def _next_run(columns: dict[str, Any], now: datetime) -> datetime | None:
 
 
 def _check_payload(schedule: NewSchedule) -> None:
-    limit = services().settings.max_payload_bytes
-    size = len(encode(schedule.payload))
-    if size > limit:
-        detail = f"has {size:,} bytes as JSON; at most {limit:,} are allowed"
-        problem = FieldProblem("/payload", "payload_too_large", detail)
-        raise Problem("invalid_request", f"/payload: {detail}", problems=[problem])
+    check_encoded_size(len(encode(schedule.payload)))
     services().types.check(schedule.type, schedule.payload)
 
 
