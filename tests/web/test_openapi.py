@@ -16,6 +16,7 @@ from openapi_spec_validator import validate
 
 from taskflow.cli.main import main
 from taskflow.settings import load
+from taskflow.store.api_keys import MARK, new_key
 from taskflow.web import create_app
 from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.models.base import Nothing
@@ -138,6 +139,15 @@ def test_the_example_of_a_body_is_one_that_is_accepted(endpoint: Any) -> None:
     if endpoint.operation.body is not Nothing:
         content = operation(endpoint)["requestBody"]["content"]
         endpoint.operation.body.model_validate_json(json.dumps(content["application/json"]["example"]))
+
+
+def test_the_example_of_a_key_looks_like_one() -> None:
+    created = DOCUMENT["paths"]["/api/v1/keys"]["post"]["responses"]["201"]["content"]["application/json"]["example"]
+    real = new_key()
+
+    assert len(created["key"]) == len(real.text)
+    assert created["key"].startswith(MARK)
+    assert created["prefix"] == created["key"][: len(real.prefix)]
 
 
 def test_what_can_be_changed_with_if_match_says_so() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from taskflow.store.api_keys import MARK, PREFIX_LENGTH
 from taskflow.web.openapi.schemas import Schema, Schemas, required_of
 
+KEY = MARK + "X0mQ2vZr8sYt5uWb1cNd4eFg7hJk9lPo3iAq6wRs2tE"
 # Tried in this order; the first one that the schema of the field takes is shown.
 VALUES: dict[str, tuple[Any, ...]] = {
     "action": ("queue.pause",),
@@ -30,7 +32,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "id": ("42",),
     "ids": (["42", "43"],),
     "job_id": ("42",),
-    "key": ("tfk_5f2c1e0a9b8d7c6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2e",),
+    "key": (KEY,),
     "limit": (50,),
     "max_attempts": (5,),
     "max_retries": (4,),
@@ -39,7 +41,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "offset": (0,),
     "payload": ({"to": "ada@example.org"},),
     "pid": (4711,),
-    "prefix": ("tfk_5f2c1e0a",),
+    "prefix": (KEY[:PREFIX_LENGTH],),
     "priority": ("normal", 1),
     "priority_value": (1,),
     "queue": ("default",),
