@@ -20,6 +20,7 @@ from taskflow.store.api_keys import MARK, new_key
 from taskflow.web import create_app
 from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.models.base import Nothing
+from taskflow.web.models.queues import PutQueue
 from taskflow.web.openapi import document
 from taskflow.web.openapi.codes import BEFORE_ALL, codes_of
 from taskflow.web.openapi.endpoints import endpoints, undeclared
@@ -139,6 +140,32 @@ def test_the_example_of_a_body_is_one_that_is_accepted(endpoint: Any) -> None:
     if endpoint.operation.body is not Nothing:
         content = operation(endpoint)["requestBody"]["content"]
         endpoint.operation.body.model_validate_json(json.dumps(content["application/json"]["example"]))
+
+
+def test_no_example_of_a_body_is_refused_by_what_it_is_sent_to(client: FlaskClient) -> None:
+    existing = {"task_id": "1", "schedule_id": "hourly", "name": "default"}
+    client.post("/api/v1/tasks", json={"type": "echo"})
+    client.post("/api/v1/schedules", json={"name": "hourly", "type": "echo", "cron": "@hourly"})
+
+    for endpoint in ENDPOINTS:
+        for type_, described in operation(endpoint).get("requestBody", {}).get("content", {}).items():
+            if "example" not in described:
+                continue
+            response = client.open(
+                endpoint.path.format(**existing),
+                method=endpoint.method,
+                data=json.dumps(described["example"]),
+                content_type=type_,
+            )
+            # 409: there is nothing to retry.
+            assert response.status_code in {200, 201, 409}, f"{endpoint.name}: {response.text}"
+
+
+def test_what_the_example_of_a_queue_shows_can_be_sent_back() -> None:
+    found = DOCUMENT["paths"]["/api/v1/queues/{name}"]["get"]["responses"]["200"]["content"]
+    shown = found["application/json"]["example"]
+
+    PutQueue.model_validate({name: shown[name] for name in PutQueue.model_fields.keys() & shown.keys()})
 
 
 def test_the_example_of_a_key_looks_like_one() -> None:

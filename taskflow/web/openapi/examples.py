@@ -49,6 +49,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "queues": (["default"],),
     "reason": ("every slot of the workers that serve its queue is busy",),
     "result": ({"delivered": True},),
+    "retention": ({"completed": 86400},),
     "sample_id": ("42",),
     "schedule_id": ("3",),
     "scopes": (["read", "enqueue"],),
