@@ -24,6 +24,8 @@ from taskflow.web.tasks.type_registry import TypeRegistry
 from taskflow.web.tasks.waiting import WaitingRoom
 
 EXTENSION = "taskflow"
+# A router gives a request up after 30 s: what is not done by then is left to the next request.
+LONGEST_REQUEST_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def test_cancelling_at_a_pace_takes_its_time(client: FlaskClient, fill: Fill) ->
 def test_what_a_request_has_no_time_for_is_counted_and_left(
     client: FlaskClient, connection: psycopg.Connection[Any], fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(batches, "LONGEST_REQUEST_SECONDS", 0.3)
     for _ in range(6):
         fill()
     answer = batch(client, "cancel", filter="type:echo", per_second=2)

@@ -18,8 +18,7 @@ from taskflow.web.http import params
 from taskflow.web.models.base import CENTURY_SECONDS
 from taskflow.web.models.dead_letters import DeadLetterFilter
 from taskflow.web.models.task_lists import TaskListQuery
-from taskflow.web.queues.purging import LONGEST_SECONDS
-from taskflow.web.services import services
+from taskflow.web.services import LONGEST_REQUEST_SECONDS, services
 from taskflow.web.tasks import filtering
 from taskflow.web.tasks.rivals import rival_withheld
 
@@ -158,7 +157,7 @@ def _in_batches(
 ) -> int:
     began, done = time.monotonic(), 0
     for ids in _ids(selection):
-        if time.monotonic() - began > LONGEST_SECONDS or services().closing.is_set():
+        if time.monotonic() - began > LONGEST_REQUEST_SECONDS or services().closing.is_set():
             break
         with services().database.transaction() as connection:
             number = batch(connection, ids)

@@ -10,10 +10,8 @@ from sqlalchemy import BigInteger, Connection, Integer, Text, bindparam, func, s
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.web.access import audit
-from taskflow.web.services import services
+from taskflow.web.services import LONGEST_REQUEST_SECONDS, services
 
-# A router gives a request up after 30 s: what is not done by then is left to the next request.
-LONGEST_SECONDS = 20.0
 _batch = func.taskflow.cancel_waiting(
     bindparam("queues", type_=ARRAY(Text)),
     bindparam("priority", type_=Integer),
@@ -46,6 +44,6 @@ def purge(
             if count:
                 audit.record(connection, action=action, target=target, details={"deleted_count": count})
         cancelled += count
-        if last is None or time.monotonic() - began > LONGEST_SECONDS or services().closing.is_set():
+        if last is None or time.monotonic() - began > LONGEST_REQUEST_SECONDS or services().closing.is_set():
             return cancelled
         after = last

@@ -17,15 +17,13 @@ from taskflow.store.filter_terms import FINISHED, LIVE, OneOf, StateIs
 from taskflow.store.filters import Filter
 from taskflow.web.access import audit
 from taskflow.web.models.base import CENTURY_SECONDS
-from taskflow.web.services import services
+from taskflow.web.services import LONGEST_REQUEST_SECONDS, services
 from taskflow.web.tasks import filtering
 from taskflow.web.tasks.task_search import OLDEST, After, Search
 
 Action = Literal["cancel", "retry", "delete"]
 CHUNK = 500
 COUNTED_CHUNK = 5_000
-# A router gives a request up after 30 s: what is not done by then is left to the next request.
-LONGEST_SECONDS = 20.0
 LIVING = Filter((StateIs(frozenset({*LIVE, "scheduled"})),))
 ENDED = Filter((StateIs(frozenset({*FINISHED, "dead_letter"})),))
 REACHED = {"cancel": LIVING, "retry": ENDED, "delete": ENDED}
@@ -79,9 +77,9 @@ def carry_out(batch: Batch) -> tuple[int, int]:
     paced = batch.per_second is not None and batch.action != "retry"
     for ids in _ids(batch.wanted, _chunk(batch) if paced else CHUNK):
         due = began + matched / batch.per_second if paced and batch.per_second else began
-        if due - began <= LONGEST_SECONDS:
+        if due - began <= LONGEST_REQUEST_SECONDS:
             services().closing.wait(max(0.0, due - time.monotonic()))
-        if max(due, time.monotonic()) - began > LONGEST_SECONDS or services().closing.is_set():
+        if max(due, time.monotonic()) - began > LONGEST_REQUEST_SECONDS or services().closing.is_set():
             return matched + len(ids) + _count_after(batch.wanted, ids[-1]), affected
         affected += _apply(batch, ids, matched)
         matched += len(ids)
