@@ -19,7 +19,6 @@ class Stream:
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
-        self.ended: str | None = None  # why, once the hub has nothing more for it
         self._lock = threading.Lock()
         self._parcels: deque[Parcel] = deque()
         self._waiting = 0
@@ -43,12 +42,6 @@ class Stream:
             self._waiting += len(parcel)
             self._wake()
         return fits
-
-    def end(self, why: str) -> None:
-        """There will be nothing more."""
-        with self._lock:
-            self.ended = self.ended or why
-            self._wake()
 
     def take(self) -> list[Parcel]:
         """All that waits."""
