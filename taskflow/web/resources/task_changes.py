@@ -122,8 +122,8 @@ def why(task_id: str) -> Response:
         raise TaskNotFound(number)
     facts = rows[0]._asdict()
     reached = shared.database.fetch(LIMITS, {"id": number}) if facts["state"] in ("pending", "blocked") else []
-    limits = [WaitingLimit(row.code, row.most, utc(row.next_at)) for row in reached]
-    found = waiting_reason(WaitingFacts(**(facts | {"run_at": utc(facts["run_at"])})), limits[0] if limits else None)
+    limit = next((WaitingLimit(row.code, row.most, utc(row.next_at)) for row in reached), None)
+    found = waiting_reason(WaitingFacts(**(facts | {"run_at": utc(facts["run_at"])})), limit)
     return answer({"reason": found.reason, "code": found.code, "fix": found.fix})
 
 
