@@ -20,12 +20,11 @@ def list_figures() -> dict[str, Any]:
     levels: Counter[tuple[str, str]] = Counter()
     depths: Counter[str] = Counter()
     for live in figures.live(queues):
-        number: int = live[3]
-        states[live.state] += number
-        levels[PRIORITY_NAMES[live.priority], live.state] += number
-        depths[live.queue] += number if live.state in WAITING else 0
+        states[live.state] += live.tasks
+        levels[PRIORITY_NAMES[live.priority], live.state] += live.tasks
+        depths[live.queue] += live.tasks if live.state in WAITING else 0
     for ended in figures.ended(queues):
-        states[ended.state] += ended[2]
+        states[ended.state] += ended.tasks
     return {
         "queues": {
             name: {"queued": levels[name, "pending"], "pending_unacked": levels[name, "running"]} for name in PRIORITIES
