@@ -15,10 +15,12 @@ import psycopg
 
 from taskflow.store.arrays import numbers, texts
 from taskflow.store.resources import query
+from taskflow.tasks.task import PRIORITY_NAMES, ClaimedTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CHANNEL = "taskflow_events"
+MAX_TEXT = 2_000
 
 TASK_EVENTS = (
     "task.submitted",
@@ -60,6 +62,23 @@ class Observed(NamedTuple):
     run_at: datetime
     error: str | None
     at: datetime
+
+
+def task_data(task: ClaimedTask | Observed, state: str) -> dict[str, Any]:
+    """What every event of a task tells of it."""
+    return {
+        "task_id": str(task.id),
+        "type": task.type,
+        "queue": task.queue,
+        "priority": PRIORITY_NAMES[task.priority],
+        "state": state,
+        "attempts": task.attempt,
+    }
+
+
+def event_text(text: str | None) -> str | None:
+    """A text that has a form in JSON, and is not much longer than somebody reads."""
+    return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def wanted(connection: Connection) -> dict[str, float]:

@@ -17,6 +17,7 @@ class Priority(IntEnum):
     CRITICAL = 3
 
 
+PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
 FINISHED_STATES = frozenset({"completed", "cancelled", "failed", "dead_letter"})
 
 

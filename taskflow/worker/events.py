@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from taskflow.store import events
+from taskflow.store.events import event_text, task_data
 from taskflow.store.tasks import Ended
 from taskflow.tasks.outcome import Failed, Outcome, TimedOut
-from taskflow.tasks.task import Priority
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, Progress
 from taskflow.worker.ending import Ending
@@ -23,7 +23,6 @@ MOST_PER_SECOND, BURST = 4_000, 5_000
 """What a process publishes of events at most, for long and at once. Telling of more would slow its tasks, and nobody
 could read it: it falls silent for a moment then, and says so."""
 SILENCE_SECONDS = 1.0
-MAX_TEXT = 2_000
 WANTED_SECONDS = 30.0
 """How long an answer about who listens holds, if it cannot be asked for again."""
 FEW = 50
@@ -31,7 +30,6 @@ QUICK_SECONDS, SLOW_SECONDS = 0.02, 0.1
 FAILED_SECONDS, RIGHTS_SECONDS = 5.0, 300.0
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
 AFTERWARDS = {
     "pending": "task.retrying",
     "scheduled": "task.retrying",
@@ -109,7 +107,7 @@ class EventPublisher:
         """A handler begins."""
         if "task.started" in self.wanted:
             at = datetime.now(UTC)
-            self._add("task.started", at, _task(attempt, "running") | {"worker_id": str(attempt.worker_id)})
+            self._add("task.started", at, task_data(attempt.task, "running") | {"worker_id": str(attempt.worker_id)})
 
     def progressed(self, rows: Sequence[tuple[Attempt, Progress]]) -> None:
         """Progress has been written."""
@@ -164,12 +162,12 @@ class EventPublisher:
             self._log.warning("events_not_published", error=str(error).strip())
 
     def _progressed(self, at: datetime, attempt: Attempt, progress: Progress) -> None:
-        data = _task(attempt, "running") | {"worker_id": str(attempt.worker_id)}
-        self._add("task.progress", at, data | {"progress": progress.percent, "message": _text(progress.message)})
+        data = task_data(attempt.task, "running") | {"worker_id": str(attempt.worker_id)}
+        self._add("task.progress", at, data | {"progress": progress.percent, "message": event_text(progress.message)})
 
     def _not_succeeded(self, at: datetime, item: Ending, row: Ended) -> None:
         assert row.state is not None
-        error = _text(error_of(item.outcome))
+        error = event_text(error_of(item.outcome))
         waits = row.state == "pending" and row.run_at is not None and row.run_at > at
         data = _ending(item, "scheduled" if waits else row.state) | {"error": error}
         if isinstance(item.outcome, Failed | TimedOut) and row.state != "cancelled":
@@ -208,24 +206,7 @@ def error_of(outcome: Outcome | None) -> str | None:
     return getattr(outcome, "error", None) or getattr(outcome, "reason", None)
 
 
-def _task(attempt: Attempt, state: str) -> dict[str, Any]:
-    task = attempt.task
-    return {
-        "task_id": str(task.id),
-        "type": task.type,
-        "queue": task.queue,
-        "priority": PRIORITY_NAMES[task.priority],
-        "state": state,
-        "attempts": task.attempt,
-    }
-
-
 def _ending(item: Ending, state: str) -> dict[str, Any]:
     attempt = item.attempt
     ran = 1000 * (item.ended - attempt.started) if attempt.started is not None else 0.0
-    return _task(attempt, state) | {"worker_id": str(attempt.worker_id), "duration_ms": round(ran, 3)}
-
-
-def _text(text: str | None) -> str | None:
-    """A text that has a form in JSON, and is not much longer than somebody reads."""
-    return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()
+    return task_data(attempt.task, state) | {"worker_id": str(attempt.worker_id), "duration_ms": round(ran, 3)}

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskflow.store import events
-from taskflow.store.events import Connection, Observed
-from taskflow.tasks.task import Priority
+from taskflow.store.events import Connection, Observed, event_text, task_data
 from taskflow.web.events.workers import WorkerBook
 
 LOOK_SECONDS = 0.025
@@ -23,10 +22,8 @@ MAX_FOUND = 2_000
 MAX_GAPS = 200
 GAP_SECONDS = 1.0
 LAST = 2**63 - 1
-MAX_TEXT = 2_000
 SNAPSHOT = "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s"
 LAST_ID = "SELECT max(id) FROM taskflow.tasks_live"
-PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
 WAITING = ("pending", "scheduled", "blocked")
 STATES = {
     "task.submitted": WAITING,
@@ -153,29 +150,20 @@ def _event(row: Observed) -> dict[str, Any]:
     if possible and state not in possible:  # it has gone on since
         ahead = name == "task.submitted" and row.attempt == 0 and row.run_at > row.at
         state = "scheduled" if ahead else possible[0]
-    data: dict[str, Any] = {
-        "task_id": str(row.id),
-        "type": row.type,
-        "queue": row.queue,
-        "priority": PRIORITY_NAMES.get(row.priority, str(row.priority)),
-        "state": state,
-        "attempts": row.attempt if row.event else 0,
-    }
+    data = task_data(row, state)
+    if row.event is None:
+        data["attempts"] = 0  # when it was created, whatever it has begun since
     match name:
         case "task.submitted":
             if state == "scheduled":
                 data["scheduled_at"] = _utc(row.run_at)
         case "task.retrying":
-            data |= {"error": _text(row.error), "next_retry_at": _utc(row.run_at)}
+            data |= {"error": event_text(row.error), "next_retry_at": _utc(row.run_at)}
         case _:
             worker_id = None if row.worker_id is None else str(row.worker_id)
-            data |= {"worker_id": worker_id, "error": _text(row.error), "duration_ms": None}
+            data |= {"worker_id": worker_id, "error": event_text(row.error), "duration_ms": None}
     return {"type": name, "timestamp": _utc(row.at), "data": data}
 
 
 def _utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
-
-
-def _text(text: str | None) -> str | None:
-    return None if text is None else text[:MAX_TEXT]

@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from taskflow.errors import InvalidSchedule
 from taskflow.schedules import Timing
 from taskflow.schema import schedules
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.access.auth import principal
 from taskflow.web.http.encoding import utc
 from taskflow.web.http.params import DIGITS, LARGEST_ID
 from taskflow.web.http.problems import Problem
 from taskflow.web.services import redaction_for_caller, services
-from taskflow.web.tasks.representation import PRIORITY_NAMES
 
 SHOWN_TIMES = 5
 WANTED = bindparam("wanted", type_=BigInteger)

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import text
 
 from taskflow.errors import TaskflowError
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.database import Database
 from taskflow.web.reporting.counters import SELECT_COUNTERS, DatabaseCounters
-from taskflow.web.tasks.representation import PRIORITY_NAMES
 
 MAX_AGE_SECONDS = 5.0
 # Counting a million waiting tasks takes a while: it may cost a twentieth of the database's time, not more.

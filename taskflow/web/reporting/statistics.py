@@ -12,11 +12,11 @@ from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.tasks.durations import percentile
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.access.auth import principal
 from taskflow.web.http.encoding import utc
 from taskflow.web.reporting.figures import THROUGHPUT_MINUTES, Ended, Live, Rate
 from taskflow.web.services import services
-from taskflow.web.tasks.representation import PRIORITY_NAMES
 
 STATES = (
     "pending",

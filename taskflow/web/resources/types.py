@@ -9,6 +9,7 @@ from flask import Blueprint, Response
 from sqlalchemy import Double, Integer, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.access.auth import principal
 from taskflow.web.http.encoding import utc
 from taskflow.web.http.lists import cursor_after, page, place_of
@@ -16,7 +17,6 @@ from taskflow.web.http.operation import operation
 from taskflow.web.models.base import Page
 from taskflow.web.models.workers import RegisteredTypes
 from taskflow.web.services import services
-from taskflow.web.tasks.representation import PRIORITY_NAMES
 
 # A row of task_types is written when a worker starts; since then its heartbeats tell that the type is still known.
 READ = text("""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.access.auth import principal
 from taskflow.web.reporting.statistics import PRIORITIES, STATES
 from taskflow.web.services import services
-from taskflow.web.tasks.representation import PRIORITY_NAMES
 
 WAITING = frozenset({"pending", "scheduled", "retrying", "blocked"})
 

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from taskflow.tasks.task import Priority
+from taskflow.tasks.task import PRIORITY_NAMES
 from taskflow.web.access.redaction import Redaction
 from taskflow.web.http.encoding import utc
-
-PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
 
 
 def task_body(row: Mapping[str, Any], redaction: Redaction | None) -> dict[str, Any]:
