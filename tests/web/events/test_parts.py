@@ -18,6 +18,7 @@ from taskflow.web.events.selection import EVERYTHING, Selection, UnknownEvent, n
 from taskflow.web.events.stream import MAX_EVENTS, Stream
 from taskflow.web.events.watcher import MAX_FOUND, Watcher
 from taskflow.web.events.workers import WorkerBook
+from tests.web.conftest import Engine
 
 
 def task_event(number: int = 1, name: str = "task.completed", queue: str = "default", **data: Any) -> Event:
@@ -280,6 +281,19 @@ def test_a_scheduled_task_that_has_ended_before_it_was_found_was_scheduled(
     submitted, cancelled = (event["data"] for event in body["events"])
     assert (submitted["state"], submitted["scheduled_at"]) == ("scheduled", "2100-01-01T00:00:00Z")
     assert cancelled["state"] == "cancelled"
+
+
+def test_a_new_task_has_had_no_attempt_and_one_that_is_retried_keeps_its_own(
+    watched: Any, connection: psycopg.Connection[Any], engine: Engine
+) -> None:
+    (task_id,) = insert(connection)
+    engine.run("failed", type_="x", final=True)
+    (created,) = (event["data"] for event in watched()[0]["events"])
+    connection.execute("SELECT taskflow.retry_task(%s)", [task_id])
+    (retried,) = (event["data"] for event in watched()[0]["events"])
+
+    assert (created["state"], created["attempts"]) == ("pending", 0)
+    assert (retried["state"], retried["attempts"]) == ("pending", 1)
 
 
 def test_a_waiting_task_that_is_removed_was_cancelled(watched: Any, connection: psycopg.Connection[Any]) -> None:
