@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from taskflow.errors import LONGEST_SECONDS, InvalidFilter
-from taskflow.store.filter_terms import STORED_STATES, Moment, Range
+from taskflow.store.filter_terms import Moment, Range
 from taskflow.store.filter_words import Value
-from taskflow.tasks.task import Priority
+from taskflow.tasks.task import STATES, Priority
 
-STATES = ("pending", "scheduled", *STORED_STATES[1:])
 STATE_ALIASES = {
     "queued": "pending",
     "processing": "running",

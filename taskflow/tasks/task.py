@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 
 class Priority(IntEnum):
@@ -18,6 +18,12 @@ class Priority(IntEnum):
 
 
 PRIORITY_NAMES = {int(priority): priority.name.lower() for priority in Priority}
+State = Literal[
+    "pending", "scheduled", "blocked", "retrying", "running", "completed", "failed", "cancelled", "dead_letter"
+]
+"""The states that people see; `scheduled` is stored as pending."""
+STATES: tuple[str, ...] = get_args(State)
+WAITING_STATES = ("pending", "scheduled", "blocked", "retrying")
 FINISHED_STATES = frozenset({"completed", "cancelled", "failed", "dead_letter"})
 
 

@@ -12,7 +12,7 @@ import pytest
 from taskflow.errors import FilterTooBroad, InvalidFilter
 from taskflow.store import filters
 from taskflow.store.events import observe
-from taskflow.store.filter_values import STATES
+from taskflow.tasks.task import STATES
 
 
 def found(connection: psycopg.Connection[Any], text: str, relation: str = "tasks") -> list[int]:
@@ -210,7 +210,7 @@ def test_a_quoted_value_has_no_operators(connection: psycopg.Connection[Any], fi
         ("xyzzy:x", 1, "the fields are state, type"),
         ("type:a mail", 8, "type:mail"),
         ("type:a :x", 8, "write field:value"),
-        ("state:completed,fail", 17, "completed, cancelled, failed"),
+        ("state:completed,fail", 17, "completed, failed, cancelled"),
         ("type:", 6, 'an empty one is written ""'),
         ("type:a,", 8, "a value is missing"),
         ('type:"a', 6, "the quote is not closed"),

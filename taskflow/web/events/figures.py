@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskflow.store.events import FIGURES, Connection
+from taskflow.tasks.task import WAITING_STATES
 from taskflow.web.events.event import Event, Parcel
 from taskflow.web.events.selection import Selection
 
@@ -18,7 +19,6 @@ WORKERS = """
 SELECT count(*), coalesce(sum(concurrency), 0)::bigint, coalesce(sum(least(active_tasks, concurrency)), 0)::bigint
 FROM taskflow.workers
 """
-WAITING = ("pending", "scheduled", "retrying", "blocked")
 
 
 class Figures:
@@ -58,7 +58,7 @@ class Figures:
         counts = [count for count in self._counts if selection.sees(count[0])]
         if name == "queue.depth":
             return {"depths": _depths(counts)}
-        totals = dict.fromkeys((*WAITING, "running"), 0)
+        totals = dict.fromkeys((*WAITING_STATES, "running"), 0)
         for _, state, number in counts:
             totals[state] = totals.get(state, 0) + number
         workers, slots, busy = self._workers
@@ -69,5 +69,5 @@ def _depths(counts: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     """How many tasks wait in each queue, for whatever they wait."""
     depths: dict[str, int] = {}
     for queue, state, number in counts:
-        depths[queue] = depths.get(queue, 0) + (number if state in WAITING else 0)
+        depths[queue] = depths.get(queue, 0) + (number if state in WAITING_STATES else 0)
     return depths

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from taskflow.tasks.task import FINISHED_STATES
+
 MAX_KNOWN = 50_000
 SUBMITTED, FAILED = "task.submitted", "task.failed"
-ENDED = frozenset({"completed", "cancelled", "dead_letter", "failed"})
 
 
 class InOrder:
@@ -36,7 +37,7 @@ class InOrder:
                     continue
                 if self._needs_submission(event["type"], task_id, attempts):
                     yield f"{place}s", _submission(event)
-                self._know(task_id, attempts, ended=event["data"]["state"] in ENDED)
+                self._know(task_id, attempts, ended=event["data"]["state"] in FINISHED_STATES)
             yield str(place), event
 
     def _is_late(self, type_: str, task_id: int, attempts: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from taskflow.tasks.task import State
 from taskflow.web.models.base import (
     CENTURY_SECONDS,
     EARLIEST,
@@ -142,9 +143,7 @@ class Task(Answer):
     payload: Any
     priority: str
     priority_value: int
-    state: Literal[
-        "pending", "scheduled", "blocked", "retrying", "running", "completed", "failed", "cancelled", "dead_letter"
-    ]
+    state: State
     attempt: int
     failures: int
     max_attempts: int

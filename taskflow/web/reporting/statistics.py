@@ -12,23 +12,12 @@ from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from taskflow.tasks.durations import percentile
-from taskflow.tasks.task import PRIORITY_NAMES
+from taskflow.tasks.task import PRIORITY_NAMES, STATES
 from taskflow.web.access.auth import principal
 from taskflow.web.http.encoding import utc
 from taskflow.web.reporting.figures import THROUGHPUT_MINUTES, Ended, Live, Rate
 from taskflow.web.services import services
 
-STATES = (
-    "pending",
-    "scheduled",
-    "blocked",
-    "running",
-    "retrying",
-    "completed",
-    "failed",
-    "cancelled",
-    "dead_letter",
-)
 # When an attempt of each queue ended last: two looks into an index a queue.
 SELECT_LAST = text("""
 SELECT q.queue, max(coalesce(s.last_finished_at, s.minute))

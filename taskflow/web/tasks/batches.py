@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from taskflow.schema import Time
 from taskflow.store import filters
-from taskflow.store.filter_terms import FINISHED, LIVE, OneOf, StateIs
+from taskflow.store.filter_terms import LIVE, OneOf, StateIs
 from taskflow.store.filters import Filter
+from taskflow.tasks.task import FINISHED_STATES
 from taskflow.web.access import audit
 from taskflow.web.models.base import CENTURY_SECONDS
 from taskflow.web.services import LONGEST_REQUEST_SECONDS, services
@@ -25,7 +26,7 @@ Action = Literal["cancel", "retry", "delete"]
 CHUNK = 500
 COUNTED_CHUNK = 5_000
 LIVING = Filter((StateIs(frozenset({*LIVE, "scheduled"})),))
-ENDED = Filter((StateIs(frozenset({*FINISHED, "dead_letter"})),))
+ENDED = Filter((StateIs(FINISHED_STATES),))
 REACHED = {"cancel": LIVING, "retry": ENDED, "delete": ENDED}
 # The times by the clock of the database, which also decides when they are due; none later than a task may have.
 APPLY = text("""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from taskflow.tasks.task import PRIORITY_NAMES
+from taskflow.tasks.task import PRIORITY_NAMES, STATES, WAITING_STATES
 from taskflow.web.access.auth import principal
-from taskflow.web.reporting.statistics import PRIORITIES, STATES
+from taskflow.web.reporting.statistics import PRIORITIES
 from taskflow.web.services import services
-
-WAITING = frozenset({"pending", "scheduled", "retrying", "blocked"})
 
 
 def list_figures() -> dict[str, Any]:
@@ -22,7 +20,7 @@ def list_figures() -> dict[str, Any]:
     for live in figures.live(queues):
         states[live.state] += live.tasks
         levels[PRIORITY_NAMES[live.priority], live.state] += live.tasks
-        depths[live.queue] += live.tasks if live.state in WAITING else 0
+        depths[live.queue] += live.tasks if live.state in WAITING_STATES else 0
     for ended in figures.ended(queues):
         states[ended.state] += ended.tasks
     return {
