@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from taskflow.errors import LONGEST_SECONDS
-from taskflow.tasks.task import Priority
+from taskflow.tasks.task import PRIORITY_NAMES, Priority
 
 MONTH_SECONDS = 2_592_000
 CENTURY_SECONDS = int(LONGEST_SECONDS)
@@ -63,7 +63,7 @@ PriorityField = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": 3},
-                {"type": "string", "enum": [p.name.lower() for p in Priority]},
+                {"type": "string", "enum": list(PRIORITY_NAMES.values())},
                 {"type": "null"},
             ]
         }

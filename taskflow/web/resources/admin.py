@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from taskflow.errors import WrongState
 from taskflow.schema import queues
-from taskflow.tasks.task import Priority
+from taskflow.tasks.task import PRIORITY_NAMES, Priority
 from taskflow.web.access.auth import principal
 from taskflow.web.http import params
 from taskflow.web.http.encoding import answer
@@ -50,10 +50,10 @@ def clear_priority(priority: str) -> Response:
     critical, high, normal and low.
     """
     if priority.upper() not in Priority.__members__:
-        words = ", ".join(level.name.lower() for level in Priority)
+        words = ", ".join(PRIORITY_NAMES.values())
         raise Problem("bad_request", f"There is no priority {params.shown(priority)}; there are {words}.")
     level = Priority[priority.upper()]
-    name = level.name.lower()
+    name = PRIORITY_NAMES[level]
     deleted = purge(queues=principal().queues, priority=int(level), action="priority.purge", target=name)
     return answer({"message": "queue purged", "priority": name, "deleted_count": deleted})
 
