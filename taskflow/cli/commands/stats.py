@@ -10,8 +10,7 @@ from taskflow.cli.api import Api
 from taskflow.cli.connected import connected, json_option
 from taskflow.cli.output import Column, echo_fields, echo_items, echo_json, heading, is_terminal
 from taskflow.cli.plain import number, span
-
-STATES = ("pending", "scheduled", "blocked", "running", "retrying", "completed", "failed", "cancelled", "dead_letter")
+from taskflow.tasks.task import STATES
 
 
 def counted(state: str, *, spare: bool = False) -> Column:

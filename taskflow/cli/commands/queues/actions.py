@@ -15,9 +15,9 @@ from taskflow.cli.failures import Refusal
 from taskflow.cli.output import confirm, echo_json, say
 from taskflow.cli.progress import Progress
 from taskflow.cli.values import Duration, QueueName
+from taskflow.tasks.task import WAITING_STATES
 
 LOOK_SECONDS = 0.5
-WAITING = ("pending", "scheduled", "blocked", "retrying")
 names_argument = click.argument("names", nargs=-1, type=QueueName(), required=True, metavar="NAME...")
 
 
@@ -70,7 +70,7 @@ def drain(api: Api, name: str, empty: bool, timeout: float | None, as_json: bool
     elif empty:
         say(f"Nothing of the queue {name} is due or runs.")
     else:
-        waiting = _total(statistics, WAITING)
+        waiting = _total(statistics, WAITING_STATES)
         say(f"The queue {name} is paused and nothing of it runs; {waiting:,} tasks wait in it.")
 
 
@@ -82,7 +82,7 @@ def drain(api: Api, name: str, empty: bool, timeout: float | None, as_json: bool
 @connected("queues")
 def purge(api: Api, name: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Cancel all that waits in a queue, what is due later too; what runs goes on."""
-    waiting = _total(api.get(_path(name, "stats")), WAITING)
+    waiting = _total(api.get(_path(name, "stats")), WAITING_STATES)
     if dry_run:
         _tell({"message": "dry run", "name": name, "deleted_count": waiting}, "would be cancelled", as_json=as_json)
         return
@@ -107,7 +107,7 @@ def purge(api: Api, name: str, dry_run: bool, yes: bool, as_json: bool) -> None:
 @connected("queues")
 def delete(api: Api, name: str, force: bool, yes: bool, as_json: bool) -> None:
     """Delete a queue with its settings; what has ended stays."""
-    waiting = _total(api.get(_path(name, "stats")), WAITING)
+    waiting = _total(api.get(_path(name, "stats")), WAITING_STATES)
     also = f" and cancel {waiting:,} tasks that wait in it" if force and waiting else ""
     confirm(f"Delete the queue {name} with its settings{also}?", yes=yes)
     answer = api.delete(_path(name), force=force or None)

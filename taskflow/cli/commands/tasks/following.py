@@ -10,12 +10,12 @@ import click
 
 from taskflow.cli.api import Api
 from taskflow.cli.commands.tasks.showing import state_line
-from taskflow.cli.commands.tasks.words import ENDED
 from taskflow.cli.connected import connected, json_option, secrets_option
 from taskflow.cli.failures import Refusal
 from taskflow.cli.output import echo_json, echo_line, say
 from taskflow.cli.plain import at, clean, color, one_line
 from taskflow.cli.values import Duration, Id
+from taskflow.tasks.task import FINISHED_STATES
 
 LONGEST_WAIT_SECONDS = 25  # of one request
 LOOK_SECONDS = 1
@@ -73,7 +73,7 @@ def ended_task(api: Api, task_id: str, until: float | None) -> dict[str, Any]:
         left = LONGEST_WAIT_SECONDS if until is None else until - time.monotonic()
         seconds = max(1, min(LONGEST_WAIT_SECONDS, int(left))) if left >= 1 else None
         task: dict[str, Any] = api.get(f"/tasks/{task_id}", wait=seconds)
-        if task["state"] in ENDED:
+        if task["state"] in FINISHED_STATES:
             return task
         if until is not None and time.monotonic() >= until:
             raise Refusal("wait_timeout", f"Task {task_id} is {task['state']}.")
@@ -97,7 +97,7 @@ def _followed(api: Api, task_id: str) -> Iterator[dict[str, Any]]:
             if place not in shown:
                 shown.add(place)
                 yield from _entries([attempt]) if place[1] else _begun(attempt)
-        if task["state"] in ENDED:
+        if task["state"] in FINISHED_STATES:
             say(f"Task {task_id} is {task['state']}.")
             return
         api.get(f"/tasks/{task_id}", wait=LOOK_SECONDS)

@@ -9,12 +9,13 @@ from typing import IO, Any
 import click
 
 from taskflow.cli.api import PAGE, Api
-from taskflow.cli.commands.tasks.words import SORTS, STATES, query_of
+from taskflow.cli.commands.tasks.words import SORTS, query_of
 from taskflow.cli.connected import connected, json_option, secrets_option
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import Column, column, echo_items, echo_json, echo_line, is_terminal, say
 from taskflow.cli.plain import ago, as_json, number, one_line
 from taskflow.cli.progress import Progress
+from taskflow.tasks.task import STATES
 
 COLUMNS = (
     column("id", right=True),

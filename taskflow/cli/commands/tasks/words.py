@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-STATES = ("pending", "scheduled", "blocked", "retrying", "running", "completed", "failed", "cancelled", "dead_letter")
-ENDED = frozenset({"completed", "failed", "cancelled", "dead_letter"})
 SORTS = ("-id", "id", "-created_at", "scheduled_at", "-priority", "-completed_at")
 PRIORITIES = ("low", "normal", "high", "critical")
 
