@@ -15,10 +15,11 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
+from taskflow.secret_names import SecretNames
 from taskflow.settings import Settings
 
 HIDDEN = "***"
-SECRET_FIELDS = frozenset({"password", "admin_key", "api_key", "token", "secret", "authorization"})
+_sounds_secret = SecretNames().sounds_secret
 # A raw "/" or "@" in a password is against the rules of URIs and common all the same: for PostgreSQL take all up to
 # the last "@" of the word.
 _POSTGRES_URI = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://[^\s:/?#@]*:)\S*@", re.IGNORECASE)
@@ -64,7 +65,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """A structlog processor that hides passwords in every value, however deep; unknown objects become their text."""
     for name, value in event.items():
-        event[name] = HIDDEN if name in SECRET_FIELDS and value else _redacted(value)
+        event[name] = HIDDEN if value and _sounds_secret(name) else _redacted(value)
     return event
 
 
@@ -85,7 +86,8 @@ def _redacted(value: Any) -> Any:
             return hide_passwords(value)
         case dict():
             return {
-                str(name): HIDDEN if name in SECRET_FIELDS and item else _redacted(item) for name, item in value.items()
+                str(name): HIDDEN if item and _sounds_secret(str(name)) else _redacted(item)
+                for name, item in value.items()
             }
         case list() | tuple() | set() | frozenset():
             return [_redacted(item) for item in value]

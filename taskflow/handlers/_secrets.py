@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import httpx
 
+from taskflow.secret_names import SECRET_NAMES, SecretNames
+
 BLOT = "[redacted]"
 SHORTEST = 4  # blotting out each "1" of an answer would protect nothing and leave nothing to read
-SECRET_NAMES = re.compile("auth|cookie|token|secret|password|passwd|credential|signature|api-?key", re.IGNORECASE)
+# Headers only: in a payload "auth" would hide every author, and a signature may be what stands below a mail.
+_sounds_secret = SecretNames((*SECRET_NAMES, "auth", "signature")).sounds_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,6 @@ def _in_url(url: httpx.URL) -> Iterator[str]:
 
 def _in_headers(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
-        if SECRET_NAMES.search(name):
+        if _sounds_secret(name):
             yield value
             yield value.partition(" ")[2]  # "Bearer abc" is quoted as "abc" by many

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskflow import Context, DeadLetter, Retry, task
 from taskflow.handlers._routine import Arguments, Routine, find
+from taskflow.secret_names import SecretNames
 from taskflow.settings import Settings, process_settings
 
 # Classes of SQLSTATE that say that the call itself is wrong, today and tomorrow: what is not supported, a wrong number
@@ -46,11 +47,12 @@ async def sql(payload: Sql, context: Context) -> None:
     """
     settings = process_settings()
     schema, name = _allowed(payload.function, settings)
-    secret = list(_secrets(payload.args if isinstance(payload.args, dict) else {}, settings.redact))
+    sounds_secret = SecretNames(settings.redact).sounds_secret
+    secret = list(_secrets(payload.args if isinstance(payload.args, dict) else {}, sounds_secret))
     try:
         async with context.transaction_async() as connection:
             routine = await find(connection, schema, name, payload.args)
-            secret += _secrets(routine.named(payload.args), settings.redact)
+            secret += _secrets(routine.named(payload.args), sounds_secret)
             context.set_result(await _call(connection, routine, Identifier(schema, name), payload.args))
     except psycopg.Error as error:
         message = _blotted(_message(payload.function, error), secret)
@@ -90,16 +92,15 @@ def _message(function: str, error: psycopg.Error) -> str:
     return f"{function}: {said}" + (f" (SQLSTATE {error.sqlstate})" if error.sqlstate else "")
 
 
-def _secrets(value: Any, names: tuple[str, ...], *, secret: bool = False) -> Iterator[str]:
+def _secrets(value: Any, sounds_secret: Callable[[str], bool], *, secret: bool = False) -> Iterator[str]:
     """The texts in `value` that stand below a name which sounds like a secret."""
     match value:
         case Mapping():
             for key, item in value.items():
-                named = any(part.lower() in str(key).lower() for part in names)
-                yield from _secrets(item, names, secret=secret or named)
+                yield from _secrets(item, sounds_secret, secret=secret or sounds_secret(str(key)))
         case list():
             for item in value:
-                yield from _secrets(item, names, secret=secret)
+                yield from _secrets(item, sounds_secret, secret=secret)
         case str() if secret and len(value) >= SHORTEST_SECRET:
             yield value
 

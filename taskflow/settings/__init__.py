@@ -2,11 +2,10 @@
 
 from taskflow.settings.loading import Resolution, load, load_beside_nothing, process_settings, resolve, valid
 from taskflow.settings.notices import Notice, notices
-from taskflow.settings.settings import REDACTED_NAMES, Settings
+from taskflow.settings.settings import Settings
 from taskflow.settings.sources import Found
 
 __all__ = [
-    "REDACTED_NAMES",
     "Found",
     "Notice",
     "Resolution",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from taskflow.secret_names import SECRET_NAMES
 from taskflow.settings.database_url import has_raw_at, has_raw_slash, normalised
 from taskflow.settings.durations import duration
 
@@ -24,19 +25,6 @@ ORIGIN = re.compile(r"https?://[^/\s,?#@]+")  # as browsers write one: no path, 
 PROXY = re.compile(r"https?://(?:[^\s/?#@]+@)?[^\s/?#@]+/?")
 SENDER = re.compile(r"[^\s<>@,;]+@[^\s<>@,;]+|[^<>@\x00-\x1f\x7f]*<[^\s<>@,;]+@[^\s<>@,;]+>")
 SIGNING_SECRET = re.compile(r"[\w.-]{1,100}=whsec_([A-Za-z0-9+/]+={0,2})", re.ASCII)
-REDACTED_NAMES = (
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "authorization",
-    "api_key",
-    "access_key",
-    "private_key",
-    "credential",
-    "cookie",
-)
 
 
 class Settings(BaseModel):
@@ -158,7 +146,7 @@ class Settings(BaseModel):
     """Longest payload as JSON, for the API and for `Client`."""
     reject_unknown_types: bool = False
     """The API refuses types that no worker has registered."""
-    redact: Names = REDACTED_NAMES
+    redact: Names = SECRET_NAMES
     """Parts of names whose values the API shows as `[redacted]`."""
     metrics_open: bool = False
     """`/metrics` of the server without a key."""

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from taskflow.settings import REDACTED_NAMES
+from taskflow.secret_names import SECRET_NAMES
 from taskflow.store.filters import quote
 from taskflow.web.access.redaction import REDACTED, Redaction
 from tests.web.conftest import Engine
@@ -79,12 +79,12 @@ def test_the_names_are_a_setting(make_app: Callable[..., Flask]) -> None:
     "key", ["password", "DB_PASSWORD", "newPassword2", "client-secret", "access.token", "Authorization", "Set-Cookie"]
 )
 def test_names_match_whatever_their_case_and_separators(key: str) -> None:
-    assert Redaction(REDACTED_NAMES)({key: 1}) == {key: REDACTED}
+    assert Redaction(SECRET_NAMES)({key: 1}) == {key: REDACTED}
 
 
 @pytest.mark.parametrize("key", ["user", "pass", "keyboard", "to", "", "sec ret!".replace(" ", "x")])
 def test_other_names_do_not(key: str) -> None:
-    assert Redaction(REDACTED_NAMES)({key: 1}) == {key: 1}
+    assert Redaction(SECRET_NAMES)({key: 1}) == {key: 1}
 
 
 def test_no_names_hide_nothing_and_nesting_has_an_end() -> None:

@@ -39,6 +39,9 @@ OBJECTS = """
     CREATE FUNCTION billing.raises(code text, message text DEFAULT 'as told', api_token text DEFAULT '') RETURNS void
         LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message || api_token,
         DETAIL = 'the detail quotes a row'; END $$;
+    CREATE FUNCTION billing.quotes("apiKey" text DEFAULT '', apikey text DEFAULT '', "access-key" text DEFAULT '')
+        RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '22000',
+        MESSAGE = 'wrong: ' || "apiKey" || apikey || "access-key"; END $$;
     CREATE FUNCTION billing.loses_first(what text) RETURNS text LANGUAGE plpgsql AS
         $$ BEGIN INSERT INTO billing.calls (what) VALUES (what); RETURN what; END $$;
     CREATE FUNCTION "Odd Schema"."do ""it"" %s"("the %s {}" int) RETURNS int LANGUAGE sql AS $$ SELECT 7 $$;
@@ -47,7 +50,7 @@ EVERYTHING = ",".join(
     f"billing.{name}"
     for name in (
         *("count_call", "kinds", "row_of", "pairs", "big", "nothing", "sum_of", "proc", "proc_out", "proc_commit"),
-        *("twice", "raises", "loses_first", "missing"),
+        *("twice", "raises", "quotes", "loses_first", "missing"),
     )
 )
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
@@ -153,6 +156,13 @@ def test_what_sounds_like_a_secret_does_not_reach_the_error(billing: Bench, args
     assert "[redacted] (SQLSTATE 22000)" in error
     rows = billing.connection.execute("SELECT error, traceback FROM taskflow.executions").fetchall()
     assert "s3cret" not in str(rows)
+
+
+@pytest.mark.parametrize("name", ["apiKey", "apikey", "access-key"])
+def test_nor_does_it_however_its_name_is_spelt(billing: Bench, name: str) -> None:
+    with billing.worker():
+        task_id = call(billing, "billing.quotes", {name: "s3cret-value"})
+        assert billing.ended(task_id, "error")[1] == "billing.quotes: wrong: [redacted] (SQLSTATE 22000)"
 
 
 def test_a_statement_that_takes_longer_than_the_task_may_is_ended_in_the_server(billing: Bench) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
+
+from taskflow.secret_names import SecretNames
 
 REDACTED = "[redacted]"
 TOO_DEEP = "[nested too deeply to be shown]"
@@ -14,16 +15,10 @@ MAX_DEPTH = 200
 
 
 class Redaction:
-    """Replaces values by the names of their keys.
-
-    A key matches where it contains one of `names`, whatever its case and separators: `api_key` matches `apiKey` and
-    `X-Api-Key-2`. Better one number too many hidden than one password shown.
-    """
+    """Replaces values by the names of their keys, by the rule of `SecretNames` with these `names`."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        squashed = [squash(name) for name in names]
-        self._pattern = re.compile("|".join(re.escape(name) for name in squashed if name) or r"(?!)")
-        self._known: dict[str, bool] = {}
+        self._is_secret = SecretNames(names).sounds_secret
 
     def __call__(self, value: Any) -> Any:
         """`value` with every secret in it replaced; the original is left as it is."""
@@ -51,16 +46,3 @@ class Redaction:
         if isinstance(value, list):
             return TOO_DEEP if depth >= MAX_DEPTH else [self._redacted(inner, depth + 1) for inner in value]
         return value
-
-    def _is_secret(self, key: str) -> bool:
-        known = self._known.get(key)
-        if known is None:
-            known = self._pattern.search(squash(key)) is not None
-            if len(self._known) < 10_000 and len(key) < 200:  # keys come from clients: bounded
-                self._known[key] = known
-        return known
-
-
-def squash(name: str) -> str:
-    """`name` in lower case without separators."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
