@@ -14,11 +14,11 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege
 
 from taskflow.errors import NotAllowed, SchemaMismatch
-from taskflow.store import compatibility, grants, objects, tables
+from taskflow.store import compatibility, grants, objects, partitions, tables
 from taskflow.store.compatibility import is_current, schema_problem
 from taskflow.store.connection import connect, errors_translated
 from taskflow.store.migration_lock import alone
-from taskflow.store.migration_steps import MAKE_DAYS, SETTINGS, STEPS, Changes, MigrateReport, Run
+from taskflow.store.migration_steps import SETTINGS, STEPS, Changes, MigrateReport, Run
 from taskflow.store.roles import ROLES
 
 __all__ = ["Changes", "MigrateReport", "as_sql", "is_current", "migrate", "pending", "schema_problem"]
@@ -79,7 +79,7 @@ def as_sql() -> str:
             tables.as_sql().strip(),
             grants.create_roles_sql(),
             *("\n".join(["BEGIN;", *statements, "COMMIT;"]) for statements in transactions),
-            f"{MAKE_DAYS};\n",
+            f"SELECT taskflow.ensure_days({partitions.DAYS_AHEAD});\n",
         ]
     )
 

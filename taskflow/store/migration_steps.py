@@ -8,7 +8,7 @@ from functools import partial
 
 import psycopg
 
-from taskflow.store import compatibility, grants, object_files, objects, tables
+from taskflow.store import compatibility, grants, object_files, objects, partitions, tables
 from taskflow.store.connection import connect
 from taskflow.store.migration_lock import LOCK_TIMEOUT, patiently
 from taskflow.store.objects import SqlObject
@@ -20,7 +20,6 @@ SET LOCAL statement_timeout = 0;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL check_function_bodies = off;
 """
-MAKE_DAYS = "SELECT taskflow.ensure_days(31)"
 
 
 @dataclass(slots=True)
@@ -132,7 +131,12 @@ def replace_triggers(run: Run) -> None:
 
 def make_days(run: Run) -> None:
     """Make the daily partitions of the next month; in a transaction of its own, since it locks the parents."""
-    run.connection.execute(MAKE_DAYS)
+    patiently(
+        partial(partitions.ensure_days, run.connection, partitions.DAYS_AHEAD),
+        what="Making the daily partitions",
+        connection=run.connection,
+        patience_seconds=run.patience_seconds,
+    )
 
 
 STEPS = (migrate_tables, create_roles, replace_objects, replace_triggers, make_days)

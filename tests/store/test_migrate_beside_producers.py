@@ -25,6 +25,15 @@ ASKS_TO_BE_ALONE = """
     WHERE application_name = 'taskflow migrate' AND datname = current_database()
       AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'COMMIT') AND state = 'idle'
 """
+ENDS_BY_ITSELF = "-c idle_in_transaction_session_timeout=20s"
+LAST_DAY = """
+    SELECT to_regclass(to_char((now() AT TIME ZONE 'UTC')::date + 31, '"taskflow.executions_"YYYYMMDD'))
+"""
+DROP_LAST_DAY = """
+    DO $$ BEGIN
+        EXECUTE to_char((now() AT TIME ZONE 'UTC')::date + 31, '"DROP TABLE taskflow.executions_"YYYYMMDD');
+    END $$
+"""
 MIGRATION = """
 from alembic import op
 
@@ -159,6 +168,19 @@ def test_a_trigger_is_not_touched_for_a_comment_or_its_layout(dsn, checkout):
 
     with open_producer(dsn):
         assert not migrate(dsn, patience_seconds=0).done
+
+
+def test_a_day_that_cannot_be_attached_is_waited_for_no_longer_either(dsn, connection):
+    connection.execute("SELECT taskflow.ensure_days(31)")
+    connection.execute(DROP_LAST_DAY)
+    with psycopg.connect(dsn, application_name="backup", options=ENDS_BY_ITSELF) as slow:
+        slow.execute("LOCK TABLE taskflow.executions IN SHARE MODE")
+        with pytest.raises(TaskflowError, match=rf"daily partitions .* pid {slow.info.backend_pid} \(backup"):
+            migrate(dsn, patience_seconds=0)
+
+    assert connection.execute(LAST_DAY).fetchone() == (None,)
+    migrate(dsn)
+    assert connection.execute(LAST_DAY).fetchone() != (None,)
 
 
 @pytest.mark.usefixtures("change")
