@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import CheckViolation
 
 from taskflow.store.resources import query
 
@@ -48,6 +49,11 @@ def ensure_days(connection: psycopg.Connection[Any], days: int) -> int:
     with _lock_timeout(connection, ATTACH_LOCK_TIMEOUT):
         row = connection.execute("SELECT taskflow.ensure_days(%s)", (days,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def is_missing_day(error: BaseException) -> bool:
+    """Whether this is "no partition of relation found for row": the leader has not made that day."""
+    return isinstance(error, CheckViolation) and error.diag.constraint_name is None
 
 
 def database_time(connection: psycopg.Connection[Any]) -> datetime:

@@ -252,9 +252,8 @@ class Completer:
         try:
             return tasks.complete(connection, worker_id, rows)
         except psycopg.errors.CheckViolation as error:
-            if error.diag.constraint_name is not None:
+            if not partitions.is_missing_day(error):
                 raise
-            # "No partition of relation found for row": the leader has not made this day. Make it and go on.
             self._log.warning("day_was_missing", error=error.diag.message_primary)
             partitions.ensure_days(connection, partitions.DAYS_AHEAD)
             return tasks.complete(connection, worker_id, rows)

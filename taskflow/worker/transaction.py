@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg
-from psycopg.errors import CheckViolation, LockNotAvailable
+from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
@@ -144,8 +144,7 @@ class _Block:
         match error:
             case LockNotAvailable() if in_time:  # somebody's open transaction has locked the task
                 time.sleep(LONGEST_PAUSE_SECONDS)
-            case CheckViolation() if error.diag.constraint_name is None and not self._days_made:
-                # "No partition of relation found for row": the leader has not made this day.
+            case _ if partitions.is_missing_day(error) and not self._days_made:
                 self._days_made = True
                 with connect(self._dsn, name="handler", prepare_threshold=None) as other:
                     partitions.ensure_days(other, partitions.DAYS_AHEAD)
