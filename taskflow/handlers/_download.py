@@ -9,14 +9,12 @@ from typing import NamedTuple
 import httpx
 
 from taskflow import DeadLetter, Retry
-from taskflow.handlers._http import Request, exchange_as
+from taskflow.handlers._http import Request, exchange_as, mended_by_no_retry
 from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers._reach import AddressRefused
 from taskflow.handlers._retry_after import retry_after_seconds
 from taskflow.handlers._secrets import Secrets
 from taskflow.settings import process_settings
-
-WORTH_A_RETRY = frozenset({408, 425, 429})  # of the 4xx, as for a webhook
 
 
 class DownloadFailed(Exception):
@@ -82,7 +80,7 @@ async def _get(url: httpx.URL, limit_bytes: int, timeout_seconds: float) -> _Dow
 
 
 def _refusal(message: str, answer: _Download) -> Exception:
-    if answer.status < 500 and answer.status not in WORTH_A_RETRY:
+    if mended_by_no_retry(answer.status):
         return DeadLetter(message)
     after = retry_after_seconds(answer.retry_after, now=datetime.now(UTC))
     return DownloadFailed(message) if after is None else Retry(message, after=after)

@@ -25,6 +25,7 @@ HEADER_LIMIT_CHARACTERS = 1024
 KEPT_HEADERS = ("content-type", "content-length", "date", "etag", "retry-after", "server", "x-request-id")
 # The charsets that decode fast and to storable text; Python knows others ("punycode", "utf-7") that do not.
 CHARSETS = frozenset({"ascii", "utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"})
+WORTH_A_RETRY = frozenset({408, 425, 429})
 
 Result = TypeVar("Result")
 
@@ -66,6 +67,11 @@ class Answer:
         """The same without the secrets that the receiver may have quoted."""
         headers = {name: secrets.blot(value) for name, value in self.headers.items()}
         return replace(self, headers=headers, body=secrets.blot(self.body))
+
+
+def mended_by_no_retry(status: int) -> bool:
+    """Whether an answer says that the request itself is wrong: of the 4xx all but those that may pass."""
+    return 400 <= status < 500 and status not in WORTH_A_RETRY
 
 
 async def exchange(request: Request, rule: NetworkRule, proxy: str, is_wanted: Callable[[int], bool]) -> Answer:

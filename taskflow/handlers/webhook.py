@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from taskflow import Context, DeadLetter, Retry, task
-from taskflow.handlers._http import Answer, Request, exchange
+from taskflow.handlers._http import Answer, Request, exchange, mended_by_no_retry
 from taskflow.handlers._network_rule import NetworkRule
 from taskflow.handlers._reach import AddressRefused
 from taskflow.handlers._retry_after import retry_after_seconds
@@ -19,7 +19,6 @@ from taskflow.handlers._signature import delivery_id, secrets_named, signature_h
 from taskflow.handlers._webhook_payload import Webhook
 from taskflow.settings import process_settings
 
-WORTH_A_RETRY = frozenset({408, 425, 429})  # of the 4xx; all others say that the request itself is wrong
 EXCERPT_CHARACTERS = 500
 
 
@@ -98,7 +97,7 @@ def _failure(what: str, answer: Answer) -> Exception:
     message = f"{what} answered {answer.status} {httpx.codes.get_reason_phrase(answer.status)}".rstrip()
     if excerpt := answer.body[:EXCERPT_CHARACTERS].strip():
         message += f": {excerpt}"
-    if 400 <= answer.status < 500 and answer.status not in WORTH_A_RETRY:
+    if mended_by_no_retry(answer.status):
         return DeadLetter(message)
     if answer.status < 400:
         return WebhookFailed(f"{message} (not in expected_status)")
