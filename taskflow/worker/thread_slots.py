@@ -26,7 +26,7 @@ class ThreadSlots:
         self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
-        self.abandoned = 0
+        self.abandoned = 0  # threads that still run what was abandoned
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
@@ -63,6 +63,8 @@ class ThreadSlots:
                 slots.observe(attempt)
                 if not settle(attempt):
                     if attempt.stop is not None:  # abandoned: another thread has the slot
+                        with self._lock:
+                            self.abandoned -= 1
                         return
                 else:
                     put(ending(attempt, outcome))
