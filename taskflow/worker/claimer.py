@@ -147,6 +147,7 @@ class Claimer:
             if connection is not None and not connection.closed:
                 self._sleeper.give(connection)
         self._session.close()
+        self._listener.close()
 
     def _step(self, connection: Connection) -> None:
         """One look: claim what there is room for; when there is nothing more, sleep."""

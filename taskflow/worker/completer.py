@@ -155,6 +155,7 @@ class Completer:
             except Exception:
                 self._log.exception("completer_failed")
                 raise
+        self._session.close()
 
     def _work(self, connection: Connection) -> None:
         # Before what may fail: nobody is dead because something of it cannot be stored.

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from threading import RLock
 from typing import Any
 
 import psycopg
@@ -31,6 +32,8 @@ class Listener:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._closed = False
+        self._closing = RLock()  # a signal handler may interrupt its own thread within
         self._received: deque[tuple[str, str]] = deque()
         self._hints: list[str] = []
         self.was_woken = False  # by `wake`, in the last wait
@@ -41,9 +44,10 @@ class Listener:
         self._deaf_until: float | None = None
 
     def wake(self) -> None:
-        """End the wait under way, or the next one."""
-        with suppress(BlockingIOError):  # a full pipe wakes as well
-            os.write(self._writer, b"w")
+        """End the wait under way, or the next one; when it is closed there is none."""
+        with self._closing, suppress(BlockingIOError):  # a full pipe wakes as well
+            if not self._closed:
+                os.write(self._writer, b"w")
 
     def attach(self, connection: Connection) -> None:
         """Receive what is notified on this connection from now on."""
@@ -95,9 +99,13 @@ class Listener:
         return any((bells.CONTROL, token) in self.wait(connection, seconds / 10) for _ in range(10))
 
     def close(self) -> None:
-        """Free the pipe."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """Free the pipe; for the thread that waits, when it never will again. Others may call `wake` all the same: to
+        some other file, which has got the number meanwhile, nothing is ever written."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                os.close(self._reader)
+                os.close(self._writer)
 
     def _consume(self, connection: Connection) -> None:
         own = connection.info.backend_pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,3 +103,19 @@ def test_many_notifications_over_a_long_time_are_no_flood(connection: Connection
         listener.wait(connection, 0)
         assert listens(connection)
     listener.close()
+
+
+def test_whoever_wakes_it_after_its_end_writes_to_nobody() -> None:
+    """A slot's thread may outlive the claimer, and the numbers of a closed pipe are given to what is opened next."""
+    listener = Listener()
+    listener.close()
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(reader, False)
+        listener.wake()
+        listener.close()
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    finally:
+        os.close(reader)
+        os.close(writer)

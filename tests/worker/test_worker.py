@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -406,3 +407,18 @@ def test_a_worker_whose_login_is_refused_waits_for_it(bench: Bench) -> None:
         bench.wait(lambda: [event for event in logs if event["event"] == "database_refuses"])
         bench.connection.execute("CREATE ROLE awaited LOGIN SUPERUSER")
         assert bench.ended(task_id) == ("completed",)
+
+
+def test_a_worker_that_has_ended_keeps_no_file_open(bench: Bench) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    @task("noop", registry=bench.registry)
+    def noop(payload: dict[str, Any]) -> None: ...
+
+    counts = []
+    for _ in range(3):
+        with bench.worker():
+            bench.ended(bench.enqueue("noop"))
+        counts.append(open_files())
+    assert counts[0] == counts[1] == counts[2]
