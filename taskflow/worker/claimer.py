@@ -182,7 +182,7 @@ class Claimer:
             self._claim(connection, wanted, sweep=False)
             roomy = {name for name in roomy if self._claims.has_room(name)}
         if roomy:
-            self._completer.ask(lambda other: tasks.ring_waiting(other, sorted(roomy)))
+            self._completer.tell("ring", lambda other: tasks.ring_waiting(other, sorted(roomy)))
 
     def _room_made(self, queues: frozenset[str]) -> bool:
         """Called by the completer when tasks of these queues have ended. False: nobody here takes the next."""

@@ -58,6 +58,7 @@ class Completer:
         self.room_made: Callable[[frozenset[str]], bool] = lambda _: False  # True: whoever was told minds it
         self.keys_released: Callable[[], None] = lambda: None
         self._requests: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
+        self._failed: set[str] = set()  # of what was told
         self._progress_due: float | None = None
         self._repeated = False
         self._beat_wanted = False
@@ -98,6 +99,20 @@ class Completer:
         self._requests.put((statement, future))
         self.wake()
         return future
+
+    def tell(self, what: str, statement: Callable[[Connection], object]) -> None:
+        """`ask`, for what nobody waits for: it is logged when `what` fails, once until it succeeds again."""
+
+        def mind(future: Future[object]) -> None:
+            error = future.exception()
+            if error is None:
+                self._failed.discard(what)
+            elif what not in self._failed:
+                self._failed.add(what)
+                said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+                self._log.warning("not_told", what=what, error=said or str(error).strip())  # DETAIL may quote rows
+
+        self.ask(statement).add_done_callback(mind)
 
     def prepare_statements(self) -> None:
         """No pooler stands between, so statements may be prepared."""

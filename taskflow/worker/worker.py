@@ -128,7 +128,7 @@ class Worker:
             return max(FLUSH_SECONDS, deadline - time.monotonic())
 
         for worker_id in self._identity.all():  # for those who look at the list of workers
-            self._completer.ask(partial(workers.set_state, worker_id=worker_id, state="draining"))
+            self._completer.tell("set_state", partial(workers.set_state, worker_id=worker_id, state="draining"))
         self._claimer.stop()
         self._claimer.join(remaining())
         try:
@@ -142,7 +142,7 @@ class Worker:
             self._dispatcher.tick()
         self._end_the_rest()
         for worker_id in self._identity.all():
-            self._completer.ask(partial(self._identity.leave, worker_id=worker_id))
+            self._completer.tell("leave", partial(self._identity.leave, worker_id=worker_id))
         written = self._completer.stop(remaining())
         self._gone.set()
         self._dispatcher.close()

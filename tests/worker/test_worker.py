@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
 from taskflow.settings import load
-from taskflow.store import tasks
+from taskflow.store import tasks, workers
 from taskflow.tasks.registry import Registry, task
 from taskflow.tasks.retry import RetryPolicy
 from taskflow.worker import Worker
@@ -422,3 +422,28 @@ def test_a_worker_that_has_ended_keeps_no_file_open(bench: Bench) -> None:
             bench.ended(bench.enqueue("noop"))
         counts.append(open_files())
     assert counts[0] == counts[1] == counts[2]
+
+
+def test_what_fails_though_nobody_waits_for_it_is_logged_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.connection.execute(
+        "CREATE FUNCTION fails() RETURNS void LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no right' USING DETAIL = 's3cret'; END $$"
+    )
+    works = threading.Event()
+
+    def fail(connection: Any, *_: Any, **__: Any) -> None:
+        if not works.is_set():
+            connection.execute("SELECT fails()")
+
+    for name in ("set_state", "deregister"):
+        monkeypatch.setattr(workers, name, fail)
+    with capture_logs() as logs, bench.worker() as worker:
+        for _ in range(3):
+            worker._completer.tell("ring", fail)
+        worker._completer.ask(lambda _: works.set()).result(20)
+        worker._completer.tell("ring", fail)
+        worker._completer.ask(lambda _: works.clear()).result(20)
+        worker._completer.tell("ring", fail)
+        bench.wait(lambda: worker._claimer.alive and worker._identity.current is not None)
+    failures = [(entry["what"], entry["error"]) for entry in logs if entry["event"] == "not_told"]
+    assert failures == [(what, "no right") for what in ("ring", "ring", "set_state", "leave")]
