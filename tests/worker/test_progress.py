@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from taskflow import Cancel, Context, Retry, Snooze
-from taskflow.store import events
+from taskflow.store import events, tasks
 from taskflow.tasks.registry import task
 from tests.worker.conftest import Bench
 
@@ -131,21 +131,34 @@ def test_it_is_told_once_and_before_the_end(bench: Bench) -> None:
     assert list(told.values()) == [[10, 100, "task.completed"], [10, "task.completed"], [100, "task.completed"]]
 
 
-def test_it_outlives_a_row_that_somebody_has_locked(bench: Bench) -> None:
+def test_it_outlives_a_row_that_somebody_has_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report during the attempt is not stored then; the end is, and has it."""
-    locked = bench.connection.transaction()
+    report_progress = tasks.report_progress
+    locked, refused, end = threading.Event(), threading.Event(), threading.Event()
+
+    def watched(*args: Any) -> None:
+        try:
+            report_progress(*args)
+        except LockNotAvailable:
+            refused.set()
+            raise
 
     @task("report", registry=bench.registry)
     def report(payload: dict[str, Any], context: Context) -> None:
+        locked.wait(20)
         context.progress(100, "end")
-        time.sleep(1.2)  # its progress is due after 0.5 s, and waits for the lock no longer than 0.25 s
+        end.wait(20)
 
+    monkeypatch.setattr(tasks, "report_progress", watched)
     with bench.worker(poll_interval=0.1):
         task_id = bench.enqueue("report")
         bench.wait(lambda: bench.task(task_id, "state") == ("running",))
-        with locked:
+        with bench.connection.transaction():
             bench.connection.execute("SELECT FROM taskflow.tasks_live WHERE id = %s FOR UPDATE", (task_id,))
-            time.sleep(1.0)
+            locked.set()
+            assert refused.wait(20)
+        assert bench.task(task_id, "state", "progress") == ("running", None)
+        end.set()
         assert bench.ended(task_id, "progress", "progress_message") == ("completed", 100, "end")
 
 
