@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -13,10 +13,11 @@ from uuid import uuid4
 import psycopg
 
 from taskflow.settings import Settings
-from taskflow.store import bells, queues, tasks, workers
+from taskflow.store import bells, tasks, workers
 from taskflow.store.arrays import texts
 from taskflow.store.connection import CONNECTION_LOST
 from taskflow.store.migrate import schema_problem
+from taskflow.store.queues import QueueSettings
 from taskflow.telemetry import get_logger
 from taskflow.worker.claims import Claims
 from taskflow.worker.completer import Completer
@@ -28,6 +29,7 @@ from taskflow.worker.identity import Identity
 from taskflow.worker.listener import Listener, concerns
 from taskflow.worker.recurring import Recurring
 from taskflow.worker.room import Room
+from taskflow.worker.served_queues import ServedQueues
 from taskflow.worker.session import Session
 from taskflow.worker.sleeper import LINGER_POLL_SECONDS, Sleeper
 from taskflow.worker.slots import Slots
@@ -36,9 +38,7 @@ if TYPE_CHECKING:  # who serves no metrics need not import what makes them
     from taskflow.worker.metrics import WorkerMetrics
 
 BACKLOG_POLL_SECONDS = 0.005
-QUEUES_SECONDS = 5.0
 STUCK_SECONDS = 1.0
-MAX_RUNG_QUEUES = 100
 PROBE_SECONDS = 2.0
 POOLED_POLL_SECONDS = 0.25
 LOOKS_A_BELL = 3
@@ -84,15 +84,13 @@ class Claimer:
         self._stopping = Event()
         self._session = Session(settings.database_url, "claimer", self._stopping, self._prepare)
         self._log = get_logger("claimer")
-        self._queues: list[str] = list(settings.queues)
-        self._queues_read = float("-inf")
+        self._queues = ServedQueues(settings.queues, self._types, self._learn)
         self._poll_seconds = settings.poll_interval
         self._notified = True
         self._wake_at = -1
         self._due_pause = FIRST_DUE_PAUSE_SECONDS
         self._due_at = float("inf")
         self._looks = 0
-        self._paused: set[str] = set()
         self._made_room: SimpleQueue[frozenset[str]] = SimpleQueue()
         completer.room_made = self._room_made
         self._keys_released = Event()
@@ -231,7 +229,7 @@ class Claimer:
         """Claim and dispatch; returns how many came."""
         if sweep:
             self._keys_released.clear()  # before it: what is released meanwhile may be missed
-        names = self._served(connection)
+        names = self._queues.names(connection)
         worker_id = self._identity.current
         if not names or worker_id is None:
             return 0
@@ -279,12 +277,7 @@ class Claimer:
 
     def _ask_next_due(self, connection: Connection) -> float:
         """Seconds until the next task of a queue that is served is due: how long to sleep at most."""
-        due = tasks.next_due(connection, self._settings.queues or None, self._types)
-        self._learn(due)
-        for name in due:
-            due[name] = max(due[name], self._claims.held_seconds(name))
-        for name in self._paused.intersection(due):  # resumed it is found out, also by somebody who notifies nobody
-            due[name] = QUEUES_SECONDS
+        due = self._queues.next_due(connection, self._claims.held_seconds)
         seconds = min(due.values(), default=float("inf"))
         if seconds <= 0:  # due, but not to be had a moment ago: it came just now, or somebody has locked it
             self._due_at = time.monotonic() + self._due_pause
@@ -312,49 +305,31 @@ class Claimer:
         self._slots.pace.observe(self._dispatcher.waiting_since_seconds())
         release(self._completer, self._slots, self._dispatcher, from_slots=False)
 
-    # What it knows of queues
+    # What it is told
 
-    def _served(self, connection: Connection) -> list[str]:
-        """The queues to claim from: those that are not paused."""
-        if time.monotonic() - self._queues_read > QUEUES_SECONDS:
-            self._queues_read = time.monotonic()
-            settings = queues.read(connection)
-            self._dispatcher.queues = settings
-            self._paused = {name for name, queue in settings.items() if queue.paused}
-            self._claims.learn(settings)
-            full = (name for name, queue in settings.items() if queue.max_workers is not None)
-            self._completer.limited_queues = frozenset(full)
-            if not self._settings.queues:
-                self._learn(tasks.next_due(connection, None, self._types))
-        return [name for name in self._queues if name not in self._paused]
-
-    def _learn(self, due: dict[str, float]) -> None:
-        """A worker that serves every queue claims from those that have something due before it asks again."""
-        if not self._settings.queues:
-            self._queues = [name for name, wait in due.items() if wait <= QUEUES_SECONDS]
+    def _learn(self, settings: Mapping[str, QueueSettings]) -> None:
+        """The settings of queues were read: whoever goes by them gets them."""
+        self._dispatcher.queues = settings
+        self._claims.learn(settings)
+        full = (name for name, queue in settings.items() if queue.max_workers is not None)
+        self._completer.limited_queues = frozenset(full)
 
     def _mind_operators(self) -> None:
         """Whether one wants something: hinted at between two claims, or, where no hint arrives, to be asked for."""
         hints = self._listener.hints()
         if any(concerns(hint, self._identity.all()) for hint in hints):
-            self._queues_read = float("-inf")
+            self._queues.forget()
             self._completer.beat()
         elif self._listener.deaf or not self._notified:
             if self._heartbeat.age_seconds > UNHINTED_BEAT_SECONDS:
                 self._completer.beat()
-            if time.monotonic() - self._queues_read > UNHINTED_BEAT_SECONDS:
-                self._queues_read = float("-inf")
+            self._queues.forget(older_than=UNHINTED_BEAT_SECONDS)
 
     def _handle(self, notifications: Sequence[tuple[str, str]]) -> None:
         """React to what was notified: a hint each, the database is asked what is true."""
         self._mind_operators()
-        if not self._settings.queues:
-            rung = {payload for channel, payload in notifications if channel == bells.WAKE}
-            unknown = rung.difference(self._queues)
-            if len(unknown) <= MAX_RUNG_QUEUES:
-                self._queues.extend(unknown)
-            else:  # anybody may notify anything, so ask which queues there are
-                self._queues_read = float("-inf")
+        if notifications:
+            self._queues.rang({payload for channel, payload in notifications if channel == bells.WAKE})
 
     # The beginning of a connection
 
