@@ -8,6 +8,7 @@ AS $$
 DECLARE
     v_rows integer;
     v_sum  integer;
+    v_period double precision;
 BEGIN
     DELETE FROM taskflow.idempotency_keys WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM taskflow.idempotency_keys WHERE created_at < now() - interval '24 hours'
@@ -18,10 +19,14 @@ BEGIN
         ORDER BY minute LIMIT p_limit FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     v_sum := v_sum + v_rows;
+    -- Capped before it is a double precision: JSON has numbers that are none.
+    SELECT least(coalesce(max(p.seconds), 1), 1e9) INTO v_period FROM (
+        SELECT q.rate_period::numeric FROM taskflow.queues q
+        UNION ALL
+        SELECT (l.value ->> 'rate_period')::numeric FROM taskflow.queues q, jsonb_each(q.type_limits) l) p (seconds);
     DELETE FROM taskflow.rate_windows WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM taskflow.rate_windows
-        WHERE window_start < now() - interval '1 hour'
-                             - make_interval(secs => (SELECT 2 * coalesce(max(rate_period), 0) FROM taskflow.queues))
+        WHERE window_start < now() - interval '1 hour' - 2 * taskflow.window_span(v_period)
         LIMIT p_limit FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     v_sum := v_sum + v_rows;

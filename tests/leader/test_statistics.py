@@ -196,6 +196,33 @@ def test_what_has_had_its_time_is_removed_and_the_rest_stays(database: Database)
     assert database.one("SELECT count(*) FROM taskflow.task_stats") == 5
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ("rate_period = 1", 0),
+        ("""type_limits = '{"t": {"rate_limit": 1, "rate_period": 2592000}, "u": {"paused": true}}'""", 1),
+        ("rate_period = 1e300", 1),
+        ("rate_period = 'NaN'", 1),
+        ("""type_limits = '{"t": {"rate_limit": 1, "rate_period": 1e400}}'""", 1),
+        ("""type_limits = '{"t": {"rate_limit": 1, "rate_period": null}}'""", 0),
+    ],
+)
+def test_starts_are_kept_for_the_longest_period_of_a_queue_or_type_however_long(
+    database: Database, settings: str, kept: int
+) -> None:
+    database.connection.execute(f"UPDATE taskflow.queues SET {settings}")
+    database.connection.execute(
+        "INSERT INTO taskflow.rate_windows VALUES ('default', 't', now() - interval '29 days', 1)"
+    )
+    database.connection.execute(
+        "INSERT INTO taskflow.idempotency_keys (scope, key, request_hash, created_at)"
+        " VALUES ('s', 'k', '', now() - interval '2 days')"
+    )
+    Expiry().work(database.connection)
+    assert database.one("SELECT count(*) FROM taskflow.rate_windows") == kept
+    assert database.one("SELECT count(*) FROM taskflow.idempotency_keys") == 0
+
+
 def test_expiry_takes_small_batches_and_comes_back_at_once_for_more(database: Database) -> None:
     database.connection.execute(
         "INSERT INTO taskflow.rate_windows"
