@@ -5,7 +5,8 @@
 -- their defaults. Ids are given out and returned in the order of the array, since nothing sorts the rows on their way.
 -- A default that is a variable of the column's domain is checked once, and not again for every row: a 25th of the time.
 -- Others without a unique key go in by one INSERT as well, with ids drawn beforehand, so that index and id belong together.
--- Those with one go through enqueue, in key order, so that two callers with the same keys cannot block each other.
+-- Those with one go through enqueue, in the order of their keys' code points, as clients send them in several statements:
+-- two callers with the same keys cannot block each other, whatever the collation of the database.
 CREATE OR REPLACE FUNCTION taskflow.enqueue_many(tasks jsonb)
 RETURNS TABLE (index integer, id bigint, created boolean, state text)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -96,7 +97,8 @@ BEGIN
     END IF;
     FOR v_task IN
         SELECT e.ordinality - 1 AS at, e.value AS task FROM jsonb_array_elements(tasks) WITH ORDINALITY e
-        WHERE e.value ->> 'unique_key' IS NOT NULL ORDER BY e.value ->> 'type', e.value ->> 'unique_key', 1
+        WHERE e.value ->> 'unique_key' IS NOT NULL
+        ORDER BY (e.value ->> 'type') COLLATE "C", (e.value ->> 'unique_key') COLLATE "C", 1
     LOOP
         RETURN QUERY
         SELECT v_task.at::integer, q.id, q.created, q.state

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from taskflow.cluster import Cluster
+from taskflow.store.migrate import migrate
 from tests.store.support import Connection, claim, complete, insert, row, worker
 
 
@@ -195,6 +197,24 @@ def test_enqueue_many_gives_each_its_id(connection: Connection, option: dict[str
     assert sorted(rows) == [(n, id) for id, n, _, _ in sorted(stored, key=lambda task: task[1])]
     assert all((queue, priority) == (f"q{n % 3}", n % 4) for _, n, queue, priority in stored)
     assert len(rows) == len({id for _, id in rows}) == 500
+
+
+def test_enqueue_many_takes_unique_keys_in_the_order_of_code_points_whatever_the_collation(
+    cluster: Cluster, connection: Connection
+) -> None:
+    provider = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'"
+    try:
+        connection.execute(f"CREATE DATABASE by_words TEMPLATE template0 ENCODING 'UTF8' {provider}".encode())
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this PostgreSQL was built without ICU")
+    migrate(cluster.dsn("by_words"))
+    words = ["a", "B", "é", "Z", "a-b", "ab", "\uffff", "\U0001f600", "_"]
+    given = [{"type": type_, "unique_key": key} for key in words for type_ in words]
+    with psycopg.connect(cluster.dsn("by_words"), autocommit=True) as there:
+        rows = there.execute("SELECT index FROM taskflow.enqueue_many(%s) ORDER BY id", (json.dumps(given),)).fetchall()
+    connection.execute("DROP DATABASE by_words WITH (FORCE)")
+    stored = [(given[index]["type"], given[index]["unique_key"]) for (index,) in rows]
+    assert stored == sorted(stored)
 
 
 @pytest.mark.parametrize(
