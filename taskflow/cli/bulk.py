@@ -17,6 +17,8 @@ from taskflow.cli.output import echo_json, say
 from taskflow.cli.progress import Progress
 
 if TYPE_CHECKING:
+    import psycopg
+
     from taskflow.tasks.new_task import NewTask
 
 BATCH_TASKS = 2_000
@@ -24,6 +26,8 @@ BATCH_BYTES = 8 * 1024 * 1024
 COPIED_TASKS = 5_000
 # A task with one of these goes through taskflow.enqueue_many: COPY knows no unique keys that are taken.
 NEVER_COPIED = frozenset({"delay", "on_conflict", "unique_for", "unique_key"})
+# Class and object of the advisory lock of the one upload that stores unique keys; the class is that of the bells.
+KEYS_LOCK = (1413567307, -3)
 
 
 class Line(NamedTuple):
@@ -85,6 +89,7 @@ def _copied(lines: Iterator[Line]) -> Counted:
     from taskflow.client import Client
 
     existing = count = 0
+    alone = False
     try:
         client = Client(database_url())
         with closing(Checker()) as checker, open_database("enqueue") as connection, connection.transaction():
@@ -93,12 +98,24 @@ def _copied(lines: Iterator[Line]) -> Counted:
                 count += len(tasks)
                 client.copy((task for task in tasks if _is_copied(task)), connection=connection)
                 others = [task for task in tasks if not _is_copied(task)]
+                if not alone and any("unique_key" in task.fields for task in others):
+                    _wait_for_other_uploads(connection)
+                    alone = True
                 answers = client.enqueue_many(others, connection=connection) if others else []
                 existing += sum(not answer.created for answer in answers)
     except Refusal as refusal:
         refusal.why += ("Nothing of the file was stored.",)
         raise
     return Counted(count - existing, existing)
+
+
+def _wait_for_other_uploads(connection: psycopg.Connection[Any]) -> None:
+    """Those with unique keys go one after the other: only the keys of one part are in an order, and two uploads that
+    store the same ones would end in a deadlock."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", KEYS_LOCK).fetchone()
+    if not (row and row[0]):
+        say("Waiting for the end of another upload with unique keys.")
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", KEYS_LOCK)
 
 
 def _sent(api: Api, lines: Iterator[Line], skip: int) -> Counted:

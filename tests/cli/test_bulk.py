@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from taskflow.cli import bulk
 from tests.cli.conftest import CommandLine
+from tests.leader.conftest import wait_until
 from tests.web.conftest import Engine
 
 
@@ -91,3 +97,26 @@ def test_a_payload_that_does_not_fit_its_type_is_refused_here_too(taskflow: Comm
 def test_lines_can_be_skipped(taskflow: CommandLine, engine: Engine) -> None:
     taskflow("enqueue", "skipped", "--file", "-", "--skip", "2", stdin=lines(*[{}] * 5))
     assert count(engine, "skipped") == 3
+
+
+def test_two_uploads_with_the_same_unique_keys_in_opposite_order_do_not_end_in_a_deadlock(
+    engine: Engine, shared_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", shared_dsn)
+    monkeypatch.setattr(bulk, "COPIED_TASKS", 1)
+    stored: list[str] = []
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
+
+    def upload(*keys: str) -> bulk.Counted:
+        def lines() -> Iterator[bulk.Line]:
+            for number, key in enumerate(keys, 1):
+                yield bulk.Line(number, {"type": "alike", "unique_key": key}, 1)
+            stored.append(keys[0])  # all but the last key, which is stored when this has ended
+            wait_until(lambda: len(stored) == 2 or engine.connection.execute(waiting).fetchone())
+
+        return bulk._copied(lines())
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.submit(upload, "a", "b"), threads.submit(upload, "b", "a")
+    assert sorted([first.result(), second.result()]) == [(0, 2), (2, 0)]
+    assert count(engine, "alike") == 2
