@@ -2,6 +2,7 @@
 -- every: a batch of up to p_limit tasks after the task p_after, in the order of ids. Returns how many, and the last id: go
 -- on after that until it is NULL. In one pass over the primary key: to begin at the first one again and again would walk
 -- over the dead index entries of all that were cancelled before. What somebody has locked is being claimed, and stays.
+-- What waited behind them for their concurrency keys and is not cancelled may go, as with `cancel`.
 CREATE OR REPLACE FUNCTION taskflow.cancel_waiting(
     p_queues text[], p_priority integer, p_after bigint, p_limit integer DEFAULT 2000,
     OUT cancelled integer, OUT last_id bigint)
@@ -13,6 +14,8 @@ AS $$
 DECLARE
     v_ids bigint[];
     v_cancelled bigint[];
+    v_queues text[];
+    v_keys text[];
     v_tries integer := 0;
 BEGIN
     LOOP
@@ -26,8 +29,14 @@ BEGIN
                 UPDATE taskflow.tasks t
                 SET state = 'cancelled', finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
                 WHERE t.id = ANY (v_ids) AND t.state IN ('pending', 'retrying', 'blocked')
-                RETURNING t.id)
-            SELECT coalesce(array_agg(d.id), '{}') INTO v_cancelled FROM done d;
+                RETURNING t.id, t.queue, t.concurrency_key)
+            SELECT coalesce(array_agg(d.id), '{}'),
+                   array_agg(d.queue::text) FILTER (WHERE d.concurrency_key IS NOT NULL),
+                   array_agg(d.concurrency_key::text) FILTER (WHERE d.concurrency_key IS NOT NULL)
+            INTO v_cancelled, v_queues, v_keys FROM done d;
+            IF v_keys IS NOT NULL THEN
+                PERFORM taskflow.release_keys(v_queues, v_keys, false);
+            END IF;
             PERFORM taskflow.announce_events('task.cancelled', v_cancelled);
             cancelled := cardinality(v_cancelled);
             last_id := v_ids[cardinality(v_ids)];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -93,6 +94,28 @@ class TestClaims:
 
         assert claimed(connection, worker(connection)) == [second]
         assert row(connection, first, "state") == ("retrying",)
+
+    def test_one_that_is_given_back_after_its_cancellation_lets_the_next_go(
+        self, connection: Connection, me: int
+    ) -> None:
+        keyed = insert(connection, 3, concurrency_key="ada")
+        (task,) = claim(connection, me)
+        claim(connection, me)
+        connection.execute("SELECT taskflow.cancel(%s)", [task.id])
+        assert states(connection, keyed) == ["running", "blocked", "blocked"]
+        tasks.release(connection, me, [(task.id, task.attempt)])
+        assert states(connection, keyed) == ["cancelled", "pending", "blocked"]
+
+    def test_one_that_is_given_back_and_that_others_cannot_run_lets_the_next_go(
+        self, connection: Connection, me: int
+    ) -> None:
+        (first,) = insert(connection, 1, concurrency_key="ada", type="rare")
+        (second,) = insert(connection, 1, concurrency_key="ada")
+        (task,) = claim(connection, me, types=("rare",))
+        assert claim(connection, me) == []
+        tasks.release(connection, me, [(task.id, task.attempt)])
+        assert states(connection, [first, second]) == ["pending", "pending"]
+        assert claimed(connection, me) == [second]
 
     def test_as_many_run_as_the_queue_says(self, connection: Connection, me: int) -> None:
         connection.execute("UPDATE taskflow.queues SET key_limit = 3")
@@ -275,6 +298,19 @@ class TestOperators:
         connection.execute("SELECT taskflow.cancel_waiting(ARRAY['default'], NULL, 0)")
         assert states(connection, keyed) == ["running", "cancelled", "cancelled"]
 
+    def test_purging_a_priority_lets_the_next_of_another_go(self, connection: Connection, me: int) -> None:
+        insert(connection, 1, concurrency_key="ada")
+        (task,) = claim(connection, me)
+        urgent = insert(connection, 2, concurrency_key="ada", priority=3)
+        others = insert(connection, 2, concurrency_key="ada")
+        elsewhere = insert(connection, 1, concurrency_key="ada", queue="mail")
+        claim(connection, me)
+        complete(connection, me, [task])
+        assert states(connection, urgent + others) == ["pending", "blocked", "blocked", "blocked"]
+        connection.execute("SELECT taskflow.cancel_waiting(ARRAY['default'], 3, 0)")
+        assert states(connection, urgent + others) == ["cancelled", "cancelled", "pending", "blocked"]
+        assert claimed(connection, me, queues=("default", "mail")) == [others[0], *elsewhere]
+
 
 class TestOpenTransactions:
     def test_an_open_insert_holds_up_neither_ends_nor_claims(self, connection: Connection, dsn: str, me: int) -> None:
@@ -377,3 +413,46 @@ def test_many_claiming_at_once_never_exceed_it_keep_the_order_and_end_all(connec
         assert began[key] == sorted(began[key]), key
         assert len(began[key]) == sum(one == key for one in order.values())
     assert connection.execute("SELECT count(*) FROM taskflow.tasks WHERE state <> 'completed'").fetchone() == (0,)
+
+
+def test_purges_cancellations_and_giving_back_beside_claims_end_in_no_deadlock_and_leave_nothing(
+    connection: Connection, dsn: str
+) -> None:
+    dice = random.Random(7)
+    total = 500
+    for _ in range(total):
+        insert(connection, 1, concurrency_key=f"key {dice.randint(1, 5)}", priority=dice.randint(0, 3))
+    (first,) = connection.execute("SELECT min(id) FROM taskflow.tasks").fetchall()[0]
+    live = "SELECT 1 FROM taskflow.tasks_live LIMIT 1"
+
+    def work(seed: int) -> None:
+        own_dice = random.Random(seed)
+        with psycopg.connect(dsn, autocommit=True) as own:
+            me = worker(own)
+            while own.execute(live).fetchone():
+                held = repeat_on_conflict(lambda: claim(own, me, 3))
+                while held:
+                    with suppress(psycopg.errors.LockNotAvailable):
+                        if own_dice.random() < 0.5:
+                            tasks.release(own, me, [(task.id, task.attempt) for task in held])
+                        else:
+                            repeat_on_conflict(lambda: complete(own, me, held))  # noqa: B023
+                        held = []
+
+    def interfere(seed: int) -> None:
+        own_dice = random.Random(seed)
+        with psycopg.connect(dsn, autocommit=True) as own:
+            while own.execute(live).fetchone():
+                own.execute("SELECT taskflow.cancel(%s)", [first + own_dice.randrange(total)])
+                after = first + own_dice.randrange(total)
+                own.execute("SELECT taskflow.cancel_waiting(NULL, %s, %s, 1)", [own_dice.randint(0, 3), after])
+                release_waiting_keys(own)  # as the leader does
+
+    with ThreadPoolExecutor() as threads:
+        running = [threads.submit(one, seed) for seed, one in enumerate([work, work, work, interfere, interfere])]
+    for one in running:
+        one.result()
+    assert connection.execute("SELECT count(*) FROM taskflow.tasks").fetchone() == (total,)
+    # They would have been repeated.
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert connection.execute(deadlocks).fetchone() == (0,)
