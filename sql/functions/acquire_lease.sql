@@ -20,4 +20,3 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.acquire_lease(text, text, double precision) FROM PUBLIC;

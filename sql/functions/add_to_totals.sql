@@ -28,4 +28,3 @@ BEGIN
     UPDATE taskflow.totals_counted SET minute = p_until;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.add_to_totals(timestamptz) FROM PUBLIC;

@@ -90,4 +90,3 @@ BEGIN
     END IF;
     passed := cardinality(v_blocked) + (SELECT count(*) FROM unnest(p_ids) i WHERE i = ANY (admitted));
 END $$;
-REVOKE ALL ON FUNCTION taskflow.admit_keyed(text, bigint[], timestamptz) FROM PUBLIC;

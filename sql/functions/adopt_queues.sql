@@ -21,4 +21,3 @@ BEGIN
     END LOOP;
     RETURN v_adopted;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.adopt_queues() FROM PUBLIC;

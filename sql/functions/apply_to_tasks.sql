@@ -44,4 +44,3 @@ BEGIN
     END LOOP;
     RETURN v_done;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.apply_to_tasks(text, bigint[], jsonb, timestamptz[]) FROM PUBLIC;

@@ -48,4 +48,3 @@ BEGIN
         END;
     END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.cancel_waiting(text[], integer, bigint, integer) FROM PUBLIC;

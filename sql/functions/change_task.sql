@@ -59,4 +59,3 @@ BEGIN
         END;
     END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.change_task(bigint, jsonb, integer) FROM PUBLIC;

@@ -204,5 +204,3 @@ BEGIN
              WHEN v_total = 0 THEN greatest(0, extract(epoch FROM v_held_until - v_now))::double precision END,
         greatest(0, v_left - v_total);
 END $$;
-REVOKE ALL ON FUNCTION taskflow.claim_limited(
-    bigint, text, text[], integer, integer, timestamptz[], bigint[], bigint, jsonb) FROM PUBLIC;

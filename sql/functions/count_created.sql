@@ -37,4 +37,3 @@ BEGIN
     RETURN v_last < v_state.next_id;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.count_created(integer) FROM PUBLIC;

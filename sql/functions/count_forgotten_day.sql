@@ -24,4 +24,3 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.count_forgotten_day() FROM PUBLIC;

@@ -14,4 +14,3 @@ AS $$
             date_bin(taskflow.window_part(p_period) * interval '1 second', p_now, timestamptz 'epoch'), p_starts)
     ON CONFLICT (queue, type, window_start) DO UPDATE SET starts = w.starts + excluded.starts
 $$;
-REVOKE ALL ON FUNCTION taskflow.count_starts(text, text, double precision, timestamptz, integer) FROM PUBLIC;

@@ -57,4 +57,3 @@ BEGIN
     RETURN v_made;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.ensure_days(integer) FROM PUBLIC;

@@ -37,4 +37,3 @@ BEGIN
     RETURN v_sum + v_rows;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.expire_rows(integer) FROM PUBLIC;

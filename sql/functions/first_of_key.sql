@@ -19,4 +19,3 @@ BEGIN
         ORDER BY p.priority DESC, c.run_at, c.id
         LIMIT p_room);
 END $$;
-REVOKE ALL ON FUNCTION taskflow.first_of_key(text, text, text[], integer[], integer, timestamptz) FROM PUBLIC;

@@ -29,4 +29,3 @@ BEGIN
     WHERE t.minute = d.day AND t.queue = d.queue AND t.state = d.state AND t.whole_day;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.fold_endings() FROM PUBLIC;

@@ -47,4 +47,3 @@ BEGIN
     DELETE FROM taskflow.executions_kept k WHERE k.task_id = ANY (v_ids);
     RETURN coalesce(cardinality(v_ids), 0);
 END $$;
-REVOKE ALL ON FUNCTION taskflow.forget_ended(text, text, timestamptz, timestamptz, integer) FROM PUBLIC;

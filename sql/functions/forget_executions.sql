@@ -22,4 +22,3 @@ BEGIN
     RETURN v_ids[cardinality(v_ids)];
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.forget_executions(bigint, integer) FROM PUBLIC;

@@ -45,4 +45,3 @@ BEGIN
     RETURN CASE WHEN v_moved = p_limit THEN p_after ELSE v_ids[cardinality(v_ids)] END;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.keep_executions(text, bigint, integer) FROM PUBLIC;

@@ -5,4 +5,3 @@ BEGIN
     NEW.limited_at := clock_timestamp();
     RETURN NEW;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.limit_queue() FROM PUBLIC;

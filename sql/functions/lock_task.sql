@@ -35,4 +35,3 @@ BEGIN
     END LOOP;
     RAISE EXCEPTION 'task % changed 100 times while it was looked at', p_id USING ERRCODE = '40001', HINT = 'try again';
 END $$;
-REVOKE ALL ON FUNCTION taskflow.lock_task(bigint) FROM PUBLIC;

@@ -26,4 +26,3 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.orphaned_workers() FROM PUBLIC;

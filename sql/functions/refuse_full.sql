@@ -23,4 +23,3 @@ BEGIN
             USING ERRCODE = 'TF503', HINT = 'try again when workers have taken some, or raise its max_depth';
     END IF;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.refuse_full(text) FROM PUBLIC;

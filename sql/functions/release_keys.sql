@@ -75,4 +75,3 @@ BEGIN
     PERFORM taskflow.ring(v_queues);
     RETURN v_queues;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.release_keys(text[], text[], boolean) FROM PUBLIC;

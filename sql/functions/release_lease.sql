@@ -8,4 +8,3 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.release_lease(text, text) FROM PUBLIC;

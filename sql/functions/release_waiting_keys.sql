@@ -32,4 +32,3 @@ BEGIN
     END LOOP;
     PERFORM taskflow.release_keys(v_queues, v_keys, false);
 END $$;
-REVOKE ALL ON FUNCTION taskflow.release_waiting_keys(text, text, text, integer) FROM PUBLIC;

@@ -23,4 +23,3 @@ BEGIN
         END;
     END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.remove_dead_letters(bigint[]) FROM PUBLIC;

@@ -42,4 +42,3 @@ BEGIN
     END LOOP;
     RAISE EXCEPTION 'task % changed 100 times while it was looked at', p_id USING ERRCODE = '40001', HINT = 'try again';
 END $$;
-REVOKE ALL ON FUNCTION taskflow.remove_task(bigint, boolean) FROM PUBLIC;

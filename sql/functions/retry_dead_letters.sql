@@ -27,4 +27,3 @@ BEGIN
     END LOOP;
     RETURN v_retried;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.retry_dead_letters(bigint[], jsonb, double precision, double precision) FROM PUBLIC;

@@ -14,4 +14,3 @@ AS $$
                 WHERE c.queue = q.name AND c.priority = p.priority AND c.run_at <= now() AND c.state IN ('pending', 'retrying')
                 ORDER BY c.run_at, c.id LIMIT 1) w)))
 $$;
-REVOKE ALL ON FUNCTION taskflow.ring_waiting(text[]) FROM PUBLIC;

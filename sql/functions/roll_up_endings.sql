@@ -35,4 +35,3 @@ BEGIN
     RETURN v_rows;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.roll_up_endings(timestamptz, timestamptz) FROM PUBLIC;

@@ -60,4 +60,3 @@ BEGIN
     RETURN v_rows;
 END
 $$;
-REVOKE ALL ON FUNCTION taskflow.roll_up_minutes(timestamptz, timestamptz) FROM PUBLIC;

@@ -18,4 +18,3 @@ BEGIN
     FROM taskflow.rate_windows w
     WHERE w.queue = p_queue AND w.type = p_type AND w.window_start > p_now - v_span AND w.window_start <= p_now + v_span;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.starts_left(text, text, integer, double precision, timestamptz) FROM PUBLIC;

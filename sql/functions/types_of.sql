@@ -7,4 +7,3 @@ AS $$
     SELECT i.id, t.type::text FROM unnest(p_ids) i (id)
     CROSS JOIN LATERAL (SELECT l.type FROM taskflow.tasks_live l WHERE l.id = i.id OFFSET 0) t
 $$;
-REVOKE ALL ON FUNCTION taskflow.types_of(bigint[]) FROM PUBLIC;

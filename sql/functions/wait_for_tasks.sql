@@ -11,4 +11,3 @@ BEGIN
     RETURN ARRAY(
         SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (p_ids) AND t.worker_id IS NULL ORDER BY t.id FOR UPDATE);
 END $$;
-REVOKE ALL ON FUNCTION taskflow.wait_for_tasks(bigint[]) FROM PUBLIC;

@@ -35,4 +35,3 @@ BEGIN
     CROSS JOIN LATERAL taskflow.starts_left(v_queue.name, r.type, r.rate_limit, r.period, clock_timestamp()) s
     WHERE r.rate_limit IS NOT NULL AND s.starts = 0;
 END $$;
-REVOKE ALL ON FUNCTION taskflow.waiting_limits(bigint) FROM PUBLIC;

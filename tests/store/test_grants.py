@@ -10,9 +10,11 @@ from psycopg.errors import InsufficientPrivilege
 
 from taskflow import web
 from taskflow.settings import load
-from taskflow.store import grants
+from taskflow.store import grants, resources
+from taskflow.store import migrate as migration
 from taskflow.store.migrate import migrate, pending
 from taskflow.store.roles import INTERNAL_FUNCTIONS, PRODUCER_COLUMNS, READABLE, ROLES
+from taskflow.testing.databases import Databases
 from taskflow.web import create_app
 
 ROLE_NAMES = [role.name for role in ROLES]
@@ -137,15 +139,39 @@ class TestList:
 
 
 class TestEverybody:
+    CALLABLE = (
+        "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'taskflow'::regnamespace"
+        " AND has_function_privilege('public', oid, 'EXECUTE')"
+    )
+
     def test_no_function_can_be_called_by_public(self, connection):
-        assert (
-            rows(
-                connection,
-                "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'taskflow'::regnamespace"
-                " AND has_function_privilege('public', oid, 'EXECUTE')",
-            )
-            == []
-        )
+        assert rows(connection, self.CALLABLE) == []
+
+    def test_no_file_says_who_may_call_its_function_since_one_statement_says_it_for_all(self):
+        files = resources.sql_files()
+        assert [path for path, text in files.items() if re.search(r"^\s*(REVOKE|GRANT)\b", text, re.MULTILINE)] == []
+
+    def test_nor_after_the_printed_sql(self, empty_dsn):
+        with psycopg.connect(empty_dsn, autocommit=True) as connection:
+            connection.execute(migration.as_sql())
+            assert rows(connection, self.CALLABLE) == []
+
+    def test_nor_after_some_have_changed_and_others_had_to_be_made_anew(self, dsn, connection, checkout):
+        for path in ("functions/enqueue.sql", "functions/end_attempt.sql", "functions/claim_limited.sql"):
+            with (checkout / "sql" / path).open("a") as file:
+                file.write("-- changed\n")
+        view = checkout / "sql/views/task_list.sql"  # with it goes what returns a row of it
+        view.write_text(view.read_text().replace("\nSELECT ", "\nSELECT 1 AS added, "))
+        connection.execute("DROP FUNCTION taskflow.window_span, taskflow.window_part")
+        connection.execute("DELETE FROM taskflow.sql_objects WHERE path LIKE 'functions/window%'")
+        assert len(migrate(dsn).done.objects) == 6
+        assert rows(connection, self.CALLABLE) == []
+
+    def test_nor_in_the_databases_of_tests(self, cluster):
+        made = Databases(cluster.dsn())
+        with made.database() as dsn, psycopg.connect(dsn) as connection:
+            assert rows(connection, self.CALLABLE) == []
+        made.close()
 
     def test_a_new_function_is_seen_by_nobody_before_its_rights_are_set(self, dsn, connection, checkout, monkeypatch):
         def seen():
