@@ -52,6 +52,7 @@ class Worker:
         types = chosen_types(registry, settings.types)
         self._stopping = StopFlag()
         self._gone = Event()
+        self._left_running = False
         self.drained = False
         """Whether an operator has had it end: nobody is to start another one in its place."""
         self._in_flight = InFlight()
@@ -117,8 +118,9 @@ class Worker:
 
     @property
     def has_running_threads(self) -> bool:
-        """Whether handlers are still running that nobody waits for: the interpreter would wait for none, but trip."""
-        return self._dispatcher.abandoned_threads > 0 or bool(self._in_flight.all())
+        """Whether handlers may still be running that nobody waits for. The interpreter would at its end: it joins the
+        threads that a handler has started, and trips over those of slots."""
+        return self._left_running or self._dispatcher.abandoned_threads > 0
 
     def _drain(self) -> None:
         """Claim nothing more, give back what has not started, let finish what runs, and leave."""
@@ -152,6 +154,7 @@ class Worker:
         """What has not finished in time is given back: recorded as lost, charged to nobody."""
         for attempt in self._in_flight.all():
             if self._in_flight.settle(attempt):
+                self._left_running = True
                 self._endings.put(ending(attempt, None))
                 attempt.cancel()
 

@@ -217,6 +217,12 @@ async def async_wait(payload: dict[str, Any], context: Context) -> dict[str, int
     return {"attempt": context.attempt}
 
 
+@task("in_a_thread")
+async def in_a_thread(payload: dict[str, Any], context: Context) -> None:
+    """Wait at the test's gate in a thread of asyncio's, which the interpreter joins at its end."""
+    await asyncio.to_thread(blocking, payload, context)
+
+
 @task("deaf")
 async def deaf(payload: dict[str, Any], context: Context) -> None:
     """Wait at the test's gate in the event loop, whoever cancels it."""

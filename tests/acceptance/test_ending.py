@@ -58,6 +58,17 @@ def test_what_has_not_ended_when_the_time_to_drain_is_up_is_recorded_as_lost_and
     assert_in_order(connection)
 
 
+@pytest.mark.parametrize(("timeout", "state"), [(60, "pending"), (0.3, "dead_letter")], ids=["running", "timed out"])
+def test_a_worker_ends_in_time_though_a_handler_waits_in_a_thread_of_its_own(
+    connection, dsn, gate, start_worker, wait_until, timeout, state
+) -> None:
+    worker = start_worker(dsn, "--drain-timeout", "0.3")
+    held = enqueue(connection, "in_a_thread", gate.payload, timeout=timeout, max_attempts=1)
+    wait_until(lambda: len(gate.arrivals()) == 1 and (timeout > 1 or states(connection, held) == {state: 1}))
+    assert worker.stop(timeout=15) == 0, worker.logs()
+    assert states(connection, held) == {state: 1}
+
+
 def test_a_worker_ends_in_time_though_the_database_hangs(connection, dsn, start_worker, wait_until) -> None:
     worker = start_worker(dsn, "--drain-timeout", "1", "--no-leader")
     [task] = enqueue(connection, "slow", {"seconds": 0.2})

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -23,6 +25,8 @@ from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
 from taskflow.worker.imports import import_handlers
 from taskflow.worker.supervisor import EXIT_DRAINED
+
+EXIT_SECONDS = 2.0  # for what the interpreter does at its end
 
 
 @click.command("worker")
@@ -87,7 +91,19 @@ def command(
     if isinstance(runnable, Worker) and runnable.has_running_threads:
         sys.stderr.flush()
         os._exit(code)
+    _end_within(EXIT_SECONDS, code)
     sys.exit(code)
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """Leave by force after so long: at its end the interpreter waits for threads that handlers have started, such as
+    one of asyncio.to_thread whose handler was cancelled."""
+
+    def leave() -> None:
+        time.sleep(seconds)
+        os._exit(code)
+
+    threading.Thread(target=leave, name="exit", daemon=True).start()
 
 
 @contextlib.contextmanager
