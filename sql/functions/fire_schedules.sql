@@ -29,7 +29,8 @@ BEGIN
                row_number() OVER (PARTITION BY s.id ORDER BY f.fire_at) AS place
         FROM ROWS FROM (unnest(p_fire_ids), unnest(p_fire_at), unnest(p_run_at)) AS f (id, fire_at, run_at)
         JOIN locked s ON s.id = f.id),
-    -- The latest runs are enough: one of them is live, or all of them have ended before the next could be created.
+    -- The latest runs are enough: one of them is live, or all of them have ended before the next could be created, but for
+    -- one that was retried after so many others.
     busy AS MATERIALIZED (
         SELECT s.id FROM locked s
         WHERE s.overlap = 'skip' AND NOT p_by_hand AND EXISTS (
