@@ -23,6 +23,11 @@ FORBIDDEN_HEADERS = frozenset(
         *SIGNATURE_HEADERS,
     }
 )
+# For the schema, which the API checks: JSON Schema's patterns know no "whatever the case".
+_FORBIDDEN = "|".join(
+    "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
+    for name in sorted(FORBIDDEN_HEADERS)
+)
 CONTENTS = {"json": "document", "data": "data", "body": "body"}
 # The same rule in the schema, since that is what the API checks; null is a value for `json` alone.
 _AT_MOST_ONE: list[JsonValue] = [
@@ -49,13 +54,13 @@ class Webhook(BaseModel):
         json_schema_extra={"allOf": _AT_MOST_ONE},
     )
 
-    url: str = Field(max_length=8192, pattern="^https?://", description="Where to send it: an http or https URL.")
+    url: str = Field(max_length=8192, pattern="^https?://[^/?#]", description="Where to send it: an http or https URL.")
     method: Method = Field("POST", description="The HTTP method.")
     headers: dict[HeaderName, HeaderValue] = Field(
         default_factory=dict,
         max_length=50,
         description="Headers to add, printable ASCII; not those that frame the message (Content-Length, Host, …).",
-        json_schema_extra={"additionalProperties": False},
+        json_schema_extra={"additionalProperties": False, "propertyNames": {"not": {"pattern": f"^(?:{_FORBIDDEN})$"}}},
     )
     document: Any = Field(
         None, alias="json", description="Sent as JSON. Without it, `data` and `body`, POST, PUT and PATCH send {}."

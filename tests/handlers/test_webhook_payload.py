@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from taskflow.errors import InvalidPayload
+from taskflow.handlers._webhook_payload import Webhook
 
 SECRET = "s3cr3t-t0ken"
 
@@ -103,3 +105,21 @@ def test_a_refused_payload_is_not_quoted(run) -> None:
     with pytest.raises(InvalidPayload) as caught:
         run("webhook", payload)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"url": "http://"},
+        {"url": "http:///path"},
+        {"url": "https://?x"},
+        *({"url": "http://a", "headers": {name: "1"}} for name in ("Host", "cOnTeNt-LeNgTh", "Webhook-ID", "te")),
+    ],
+)
+def test_what_a_pattern_can_tell_is_in_the_schema_too(run, payload) -> None:
+    """By which the API refuses it, before there is a task."""
+    schema = Draft202012Validator(Webhook.model_json_schema())
+    assert not schema.is_valid(payload)
+    assert schema.is_valid({"url": "http://a", "headers": {"X-Host": "1", "Hosts": "1", "Accept": "*/*"}})
+    with pytest.raises(InvalidPayload):
+        run("webhook", payload)
