@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskflow import Context, DeadLetter, Retry, task
 from taskflow.handlers._routine import Arguments, Routine, find
+from taskflow.handlers._secrets import Secrets
 from taskflow.secret_names import SecretNames
 from taskflow.settings import Settings, process_settings
 
 # Classes of SQLSTATE that say that the call itself is wrong, today and tomorrow: what is not supported, a wrong number
 # of rows, data, constraints, a COMMIT in a procedure, a schema that is not there, syntax and rights, a view's check.
 FINAL = frozenset({"0A", "21", "22", "23", "2D", "3F", "42", "44"})
-SHORTEST_SECRET = 4  # blotting out each "1" of a message would leave nothing to read
-BLOT = "[redacted]"
 
 
 class Sql(BaseModel):
@@ -55,7 +54,7 @@ async def sql(payload: Sql, context: Context) -> None:
             secret += _secrets(routine.named(payload.args), sounds_secret)
             context.set_result(await _call(connection, routine, Identifier(schema, name), payload.args))
     except psycopg.Error as error:
-        message = _blotted(_message(payload.function, error), secret)
+        message = Secrets.from_values(secret).blot(_message(payload.function, error))
         if (error.sqlstate or "")[:2] in FINAL:
             raise DeadLetter(message) from None
         raise Retry(message) from None
@@ -93,7 +92,7 @@ def _message(function: str, error: psycopg.Error) -> str:
 
 
 def _secrets(value: Any, sounds_secret: Callable[[str], bool], *, secret: bool = False) -> Iterator[str]:
-    """The texts in `value` that stand below a name which sounds like a secret."""
+    """The texts and numbers in `value` that stand below a name which sounds like a secret."""
     match value:
         case Mapping():
             for key, item in value.items():
@@ -101,11 +100,5 @@ def _secrets(value: Any, sounds_secret: Callable[[str], bool], *, secret: bool =
         case list():
             for item in value:
                 yield from _secrets(item, sounds_secret, secret=secret)
-        case str() if secret and len(value) >= SHORTEST_SECRET:
-            yield value
-
-
-def _blotted(text: str, secrets: list[str]) -> str:
-    for value in sorted(secrets, key=len, reverse=True):
-        text = text.replace(value, BLOT)
-    return text
+        case str() | int() | float() if secret and not isinstance(value, bool):
+            yield str(value)

@@ -159,9 +159,10 @@ def test_what_sounds_like_a_secret_does_not_reach_the_error(billing: Bench, args
 
 
 @pytest.mark.parametrize("name", ["apiKey", "apikey", "access-key"])
-def test_nor_does_it_however_its_name_is_spelt(billing: Bench, name: str) -> None:
+@pytest.mark.parametrize("value", ["s3cret-value", 48_151_623.5])
+def test_nor_does_it_however_its_name_is_spelt(billing: Bench, name: str, value: Any) -> None:
     with billing.worker():
-        task_id = call(billing, "billing.quotes", {name: "s3cret-value"})
+        task_id = call(billing, "billing.quotes", {name: value})
         assert billing.ended(task_id, "error")[1] == "billing.quotes: wrong: [redacted] (SQLSTATE 22000)"
 
 
