@@ -62,6 +62,73 @@ def test_a_new_payload_of_a_retry_is_validated_too(client: FlaskClient, connecti
     assert client.post(f"/api/v1/tasks/{task_id}/retry", json={"payload": {"to": "b"}}).status_code == 200
 
 
+SECRET = "PPP"
+ODD = {"secret": SECRET, "n": [SECRET, {"a": SECRET}]}
+KEYWORDS: dict[str, tuple[dict[str, Any], Any]] = {
+    "type": ({"type": "number"}, ODD),
+    "items": ({"prefixItems": [True], "items": False}, [1, ODD]),
+    "unevaluatedItems": ({"prefixItems": [True], "unevaluatedItems": False}, [1, ODD]),
+    "contains": ({"contains": {"type": "null"}}, [ODD]),
+    "minContains": ({"contains": {"type": "object"}, "minContains": 2}, [ODD]),
+    "maxContains": ({"contains": {"type": "object"}, "maxContains": 1}, [ODD, ODD]),
+    "const": ({"const": 1}, ODD),
+    "enum": ({"enum": [1]}, SECRET),
+    "pattern": ({"pattern": "^a"}, SECRET),
+    "minLength": ({"minLength": 9}, SECRET),
+    "maxLength": ({"maxLength": 1}, SECRET),
+    "minItems": ({"minItems": 3}, [ODD]),
+    "maxItems": ({"maxItems": 0}, [ODD]),
+    "uniqueItems": ({"uniqueItems": True}, [ODD, ODD]),
+    "minProperties": ({"minProperties": 9}, ODD),
+    "maxProperties": ({"maxProperties": 1}, ODD),
+    "additionalProperties": ({"additionalProperties": False}, ODD),
+    "unevaluatedProperties": ({"unevaluatedProperties": False}, ODD),
+    "required": ({"required": ["b"]}, ODD),
+    "dependentRequired": ({"dependentRequired": {"n": ["b"]}}, ODD),
+    "minimum": ({"minimum": 90_000}, 80_808),
+    "maximum": ({"maximum": 1}, 80_808),
+    "exclusiveMinimum": ({"exclusiveMinimum": 90_000}, 80_808),
+    "exclusiveMaximum": ({"exclusiveMaximum": 1}, 80_808),
+    "multipleOf": ({"multipleOf": 5}, 80_808),
+    "not": ({"not": {}}, ODD),
+    "anyOf": ({"anyOf": [{"type": "null"}]}, ODD),
+    "oneOf": ({"oneOf": [{}, {}]}, ODD),
+    "false": (False, ODD),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_what_is_wrong_is_said_without_the_value(
+    client: FlaskClient, connection: psycopg.Connection[Any], keyword: str
+) -> None:
+    """It may be a secret that is stored, as a schedule's; and it may be long."""
+    schema, value = KEYWORDS[keyword]
+    register(connection, "odd", {"properties": {"v": schema}})
+
+    response = create(client, "odd", {"v": value})
+
+    [problem] = response.json["errors"]
+    assert (response.status_code, problem["code"]) == (422, keyword)
+    assert problem["pointer"] == ("/payload" if keyword == "false" else "/payload/v")  # that has no place of its own
+    assert SECRET not in response.text
+    assert "80808" not in response.text
+    assert len(problem["detail"]) > 10
+
+
+def test_a_schedules_secrets_are_not_told_by_a_type_that_they_do_not_fit(
+    client: FlaskClient, admin: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    register(connection, "nap", {"properties": {"seconds": {"type": "number"}}, "required": ["seconds"]})
+    payload = {"seconds": {"password": SECRET}}
+    made = admin.post("/api/v1/schedules", json={"name": "n", "type": "free", "interval": 60, "payload": payload})
+
+    refused = client.patch(f"/api/v1/schedules/{made.json['id']}", json={"type": "nap"})
+
+    assert (refused.status_code, refused.json["code"]) == (422, "invalid_payload")
+    assert refused.json["detail"] == "/payload/seconds: is not of type 'number'"
+    assert SECRET not in refused.text
+
+
 def test_an_unknown_type_and_one_without_a_schema_take_any_payload(
     client: FlaskClient, connection: psycopg.Connection[Any]
 ) -> None:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -25,6 +25,19 @@ from taskflow.web.http.encoding import encode
 from taskflow.web.http.problems import Problem
 
 MAX_AGE_SECONDS = 2.0
+# Keywords of which the message quotes values in its midst, None being the schema `false`; and those of which it quotes
+# names and the schema alone.
+WITHOUT_VALUES = {
+    None: "holds a value that must not be there",
+    "items": "has more items than are allowed",
+    "unevaluatedItems": "has more items than are allowed",
+}
+OF_NAMES = frozenset(
+    {
+        "additionalProperties", "const", "contains", "dependentRequired", "maxContains", "minContains", "required",
+        "unevaluatedProperties",
+    }
+)  # fmt: skip
 SELECT_TYPES = select(task_types.c.type, task_types.c.schema)
 
 log = logging.getLogger("taskflow.web")
@@ -86,13 +99,25 @@ class TypeRegistry:
 def _misfits(type_: str, validator: Validator, payload: dict[str, Any]) -> list[FieldProblem]:
     try:
         return [
-            FieldProblem("/payload" + pointer(error.absolute_path), str(error.validator), shorten(error.message))
+            FieldProblem("/payload" + pointer(error.absolute_path), str(error.validator or "false"), _detail(error))
             for error in islice(validator.iter_errors(payload), MAX_PROBLEMS)
         ]
     except (Unresolvable, RecursionError, re.error) as error:
         # The worker's own model has the last word; a schema that cannot be followed must not keep its tasks out.
         log.warning("type_schema_ignored", extra={"type": type_, "error": shorten(str(error))})
         return []
+
+
+def _detail(error: ValidationError) -> str:
+    """What is wrong, without the value: it may be a secret that a schedule has stored. The pointer says where it is."""
+    if (detail := WITHOUT_VALUES.get(error.validator)) is not None:  # type: ignore[arg-type]
+        return detail
+    value = repr(error.instance)
+    if error.message.startswith(f"{value} "):
+        return shorten(error.message[len(value) + 1 :])
+    if error.validator in OF_NAMES:
+        return shorten(error.message)
+    return f"does not fit {error.validator!r} of the type's schema"
 
 
 def _validator(type_: str, schema: Any) -> Validator | None:
