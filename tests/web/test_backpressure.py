@@ -157,6 +157,108 @@ def test_several_tasks_fit_in_together_or_not_at_all(app: Flask, connection: psy
     found.admit("mail", 4)
 
 
+def post(client: FlaskClient, key: str, on_conflict: str = "skip", queue: str = "mail") -> Any:
+    given = {"type": "echo", "queue": queue, "unique_key": key, "on_conflict": on_conflict, "payload": {"new": 1}}
+    return client.post("/api/v1/tasks", json=given)
+
+
+@pytest.fixture(params=["queue", "server"])
+def most_three(request: pytest.FixtureRequest, make_app: Callable[..., Flask], connection: Any) -> FlaskClient:
+    """Of an application whose queue `mail` takes three: by a limit that the database keeps too, or by the server's."""
+    limit(connection, "mail", 1_000_000 if request.param == "server" else 3)
+    return make_app(**({"max_depth": 3} if request.param == "server" else {})).test_client()
+
+
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The depths are read once."""
+    monkeypatch.setattr(backpressure, "MAX_AGE_SECONDS", 3600)
+    monkeypatch.setattr(backpressure, "REFRESH_SECONDS", 3600)
+    monkeypatch.setattr(backpressure, "AGAIN_SECONDS", 3600)
+
+
+@pytest.mark.parametrize(("on_conflict", "status"), [("skip", 200), ("replace", 200), ("error", 409)])
+def test_what_adds_no_task_is_not_counted(
+    make_app: Callable[..., Flask],
+    connection: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    on_conflict: str,
+    status: int,
+) -> None:
+    still(monkeypatch)
+    limit(connection, "mail", 3)
+    limit(connection, "full", 1)
+    client = make_app().test_client()
+    task = {"type": "echo", "queue": "mail", "unique_key": "a", "on_conflict": on_conflict}
+
+    assert [post(client, "a", on_conflict).status_code for _ in range(6)] == [201] + [status] * 5
+    many = client.post("/api/v1/tasks/bulk", json={"tasks": [task] * 2})
+    some = client.post("/api/v1/tasks/bulk?partial=true", json={"tasks": [task] * 2})
+    assert (many.status_code, some.status_code) == (409 if status == 409 else 201, 200)
+    elsewhere = [{"type": "echo", "queue": queue} for queue in ["mail"] + ["full"] * 2]
+    assert create(client) == 201
+    assert client.post("/api/v1/tasks/bulk", json={"tasks": elsewhere}).status_code == 503, "one queue of it is full"
+    assert [create(client) for _ in range(2)] == [201, 503]
+
+
+def test_a_full_queue_still_answers_for_a_key_that_is_taken(
+    most_three: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    first = post(most_three, "a").json
+    assert [create(most_three) for _ in range(3)] == [201, 201, 503]
+
+    skipped, replaced, refused = (post(most_three, "a", how) for how in ("skip", "replace", "error"))
+
+    assert [(found.status_code, found.json["id"]) for found in (skipped, replaced)] == [(200, first["id"])] * 2
+    assert (skipped.json["created"], replaced.json["payload"]) == (False, {"new": 1})
+    assert (refused.status_code, refused.json["conflicting_task_id"]) == (409, first["id"])
+    full = post(most_three, "b")
+    assert (full.status_code, full.json["code"]) == (503, "queue_full")
+    assert "3 tasks wait, and at most 3 are allowed" in full.json["detail"]
+
+
+def test_a_full_queue_answers_for_the_keys_of_a_bulk(
+    most_three: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    tasks = [{"type": "echo", "queue": "mail", "unique_key": key} for key in "abc"]
+    ids = [task["id"] for task in most_three.post("/api/v1/tasks/bulk", json={"tasks": tasks * 2}).json["tasks"][:3]]
+    again = most_three.post("/api/v1/tasks/bulk", json={"tasks": tasks})
+    assert (again.status_code, [task["id"] for task in again.json["tasks"]]) == (201, ids)
+
+    others = [*tasks, {**tasks[0], "unique_key": "d"}]
+    refused = most_three.post("/api/v1/tasks/bulk", json={"tasks": others})
+    assert (refused.status_code, refused.json["code"]) == (503, "queue_full")
+    found = most_three.post("/api/v1/tasks/bulk?partial=true", json={"tasks": others}).json
+    assert [result.get("id") for result in found["results"]] == [*ids, None]
+    assert found["results"][3]["error"]["code"] == "queue_full"
+
+
+def test_a_key_that_an_ended_task_keeps_needs_no_room_either(
+    most_three: FlaskClient, connection: psycopg.Connection[Any]
+) -> None:
+    given = {"type": "echo", "queue": "mail", "unique_key": "a", "unique_for": 3600}
+    first = most_three.post("/api/v1/tasks", json=given).json["id"]
+    most_three.post(f"/api/v1/tasks/{first}/cancel")
+    until(lambda: create(most_three) == 503, SECONDS)
+
+    assert most_three.post("/api/v1/tasks", json=given).json["id"] == first
+
+
+def test_an_ordinary_task_is_created_by_one_statement(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still(monkeypatch)
+    client = make_app().test_client()
+    create(client, "default")  # with which depths and types are read
+    database = client.application.extensions["taskflow"].database
+    calls: list[str] = []
+    for name in ("fetch", "call", "call_direct"):
+        ask = getattr(database, name)
+        monkeypatch.setattr(database, name, lambda *given, ask=ask, name=name: calls.append(name) or ask(*given))
+
+    assert post(client, "a", queue="default").status_code == 201
+    assert calls == ["call_direct"]
+
+
 def results(client: FlaskClient, *queues: str) -> list[str]:
     """What a partial bulk says of a task in each of these queues."""
     tasks = [{"type": "echo", "queue": queue} for queue in queues]

@@ -1,9 +1,10 @@
 """A queue that is full takes no more: 503 before anything is inserted, by a depth that is at most a second old.
 
 No request counts. One statement a second reads the depths of all queues that could be full at all, and between two
-readings each process adds what it has let in itself. So a limit is overshot by no more than what other producers
-(processes, SQL) put in within a second. When by that sum a queue would be full it is read again at once, since workers
-take out meanwhile; but reading may take a twentieth of the time, not more.
+readings each process adds what it has let in itself, and gives back what then created no task, as one whose unique key
+is taken. So a limit is overshot by no more than what other producers (processes, SQL) put in within a second. When by
+that sum a queue would be full it is read again at once, since workers take out meanwhile; but reading may take a
+twentieth of the time, not more.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Levels:
                 return True
             level = self.queues.setdefault(queue, Level(self.most, 0))  # nothing waited there
         with self.lock:
-            if level.depth + level.let_in + tasks > level.limit:
+            if tasks and level.depth + level.let_in + tasks > level.limit:
                 return False
             level.let_in += tasks
             return True
@@ -69,6 +70,22 @@ class Levels:
             return fit
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """So many tasks that were let into a queue by a reading."""
+
+    levels: Levels
+    queue: str
+    tasks: int
+
+    def settle(self, created: int) -> None:
+        """To be called when so many were created, also 0 of them: the others are given back."""
+        level = self.levels.queues.get(self.queue)
+        if level is not None and created != self.tasks:
+            with self.levels.lock:
+                level.let_in += created - self.tasks
+
+
 class Backpressure:
     """Knows the queues that are full: by their own `max_depth`, and by `most` for every queue (0: by theirs alone)."""
 
@@ -77,29 +94,29 @@ class Backpressure:
         self._most = most
         self._levels = Fresh(self._read, refresh_after=REFRESH_SECONDS, max_age=MAX_AGE_SECONDS)
 
-    def admit(self, queue: str | None, tasks: int = 1) -> None:
+    def admit(self, queue: str | None, tasks: int = 1) -> Place:
         """To be called before tasks are created; None is the default queue. Raises `Problem` 503 unless they fit in."""
         name = queue or "default"
         levels = self._levels.get()
         if levels.admit(name, tasks):
-            return
+            return Place(levels, name, tasks)
         patience = min(MAX_AGE_SECONDS, max(AGAIN_SECONDS, REST_FACTOR * levels.seconds))
         levels = self._levels.get_newer_than(patience, patience)
         if not levels.admit(name, tasks):
             level = levels.queues[name]
+            wanted = f": {tasks:,} more do not fit in" if tasks > 1 else ""
             raise Problem(
                 "queue_full",
-                f"In the queue {name!r} {level.depth:,} tasks wait, and at most {level.limit:,} are allowed. Try again"
-                f" when workers have taken some, or raise {_raised(level.limit, self._most)}.",
+                f"In the queue {name!r} {level.depth + level.let_in:,} tasks wait, and at most {level.limit:,} are"
+                f" allowed{wanted}. Try again when workers have taken some, or raise"
+                f" {_raised(level.limit, self._most)}.",
             )
+        return Place(levels, name, tasks)
 
-    def admit_some(self, queue: str, tasks: int) -> tuple[int, Problem | None]:
-        """`admit` for as many as fit in: how many these are, and what is said of the others."""
-        try:
-            self.admit(queue, tasks)
-        except Problem as full:
-            return self._levels.get().admit_some(queue, tasks), full
-        return tasks, None
+    def admit_some(self, queue: str, tasks: int) -> Place:
+        """`admit` for as many as fit in."""
+        levels = self._levels.get()
+        return Place(levels, queue, levels.admit_some(queue, tasks))
 
     def _read(self) -> Levels:
         started = time.monotonic()

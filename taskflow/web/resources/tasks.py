@@ -16,6 +16,7 @@ from taskflow.web.models.tasks import CreatedTask, Executions, Task, TaskBody, T
 from taskflow.web.services import redaction_for_caller, services
 from taskflow.web.tasks.creation import enqueue
 from taskflow.web.tasks.representation import execution_body
+from taskflow.web.tasks.room import room_for
 from taskflow.web.tasks.task_rows import ID, check_visible, columns_of, created_answer, read_row, task_answer
 
 # Name of the blueprint → prefix.
@@ -48,9 +49,13 @@ def create(body: TaskBody) -> Response:
     check_payload_size(body.payload)
     shared = services()
     shared.types.check(body.type, body.payload)
-    shared.backpressure.admit(body.queue)
-    shared.queues.ensure(body.queue)
-    created, row = enqueue(shared.database, body)
+    place = room_for(body.queue, [(body.type, body.unique_key) if body.unique_key else None])
+    created = False
+    try:
+        shared.queues.ensure(body.queue)
+        created, row = enqueue(shared.database, body)
+    finally:
+        place.settle(int(created))
     return created_answer(row, request.root_path + request.path if created else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.errors import FieldProblem, InvalidTask, QueueFull, WrongState
 from taskflow.web.access.auth import principal, require_queue
+from taskflow.web.access.backpressure import Place
 from taskflow.web.http import bodies
 from taskflow.web.http.encoding import encode
 from taskflow.web.http.payload_size import check_encoded_size
@@ -20,6 +22,7 @@ from taskflow.web.http.problems import Problem, problem_of
 from taskflow.web.models.tasks import TaskBody
 from taskflow.web.services import services
 from taskflow.web.tasks.rivals import rival_withheld, taken_elsewhere
+from taskflow.web.tasks.room import room_for, room_for_some
 
 MAX_TASKS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
@@ -44,12 +47,13 @@ Stored = tuple[int, bool, str]
 @dataclass(slots=True)
 class Batch:
     """What a request asks for: `rows` are those that are right, as `taskflow.enqueue_many` takes them, by index, and
-    `queues` where they go."""
+    `queues` where they go. `places`: the room that they have there."""
 
     rows: dict[int, bytes] = field(default_factory=dict)
     wrong: dict[int, Problem] = field(default_factory=dict)
     queues: dict[int, str] = field(default_factory=dict)
     ordered: list[tuple[str, str, int]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
     def refuse(self, index: int, problem: Problem) -> None:
         """This one is not to be stored, for that reason."""
@@ -85,28 +89,47 @@ def refuse_wrong(batch: Batch) -> None:
 def prepare(batch: Batch, *, partial: bool) -> None:
     """Make sure that the queues exist. Raises `Problem` 503 where one is full; with `partial` those of its tasks are
     refused that do not fit in, which are its last."""
-    shared = services()
-    for queue, indexes in _by_queue(batch).items():
-        if not partial:
-            shared.backpressure.admit(queue, len(indexes))
-            continue
-        fit, full = shared.backpressure.admit_some(queue, len(indexes))
-        if full is not None:
-            for index in indexes[fit:]:
-                batch.refuse(index, full)
-    for queue in _by_queue(batch):
-        shared.queues.ensure(None if queue == "default" else queue)
+    keys = {index: (type_, key) for type_, key, index in batch.ordered if key}
+    try:
+        for queue, indexes in _by_queue(batch).items():
+            wanted = [keys.get(index) for index in indexes]
+            if not partial:
+                batch.places.append(room_for(queue, wanted))
+                continue
+            place, others, full = room_for_some(queue, wanted)
+            batch.places.append(place)
+            if full is not None:
+                for at in others:
+                    batch.refuse(indexes[at], full)
+        for queue in _by_queue(batch):
+            services().queues.ensure(None if queue == "default" else queue)
+    except BaseException:
+        _settle(batch, {})
+        raise
 
 
 def store(batch: Batch) -> dict[int, Stored]:
     """Store all of them, or none. Raises the error of taskflow that the database's is."""
-    with rival_withheld(), services().database.transaction() as connection:
-        return _insert(connection, batch, _in_order(batch))
+    stored: dict[int, Stored] = {}
+    try:
+        with rival_withheld(), services().database.transaction() as connection:
+            stored = _insert(connection, batch, _in_order(batch))
+    finally:
+        _settle(batch, stored)
+    return stored
 
 
 def store_what_can(batch: Batch) -> dict[int, Stored]:
     """Store those that the database takes; it adds the others to `batch.wrong`."""
     stored: dict[int, Stored] = {}
+    try:
+        _store_parts(batch, stored)
+    finally:
+        _settle(batch, stored)
+    return stored
+
+
+def _store_parts(batch: Batch, stored: dict[int, Stored]) -> None:
     full: dict[str, Problem] = {}  # what does not take one takes none of the others either: they are not tried
     todo = [_in_order(batch)]
     while todo:
@@ -129,7 +152,13 @@ def store_what_can(batch: Batch) -> dict[int, Stored]:
             batch.refuse(part[0], reason)
             if isinstance(error, QueueFull):
                 full[batch.queues[part[0]]] = reason
-    return stored
+
+
+def _settle(batch: Batch, stored: dict[int, Stored]) -> None:
+    """Give the room back that was not needed."""
+    created = Counter(batch.queues[index] for index, (_, new, _) in stored.items() if new)
+    for place in batch.places:
+        place.settle(created[place.queue])
 
 
 class _Checks:
