@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,54 @@ def test_the_names_are_a_setting(make_app: Callable[..., Flask]) -> None:
 
     shown = client.post("/api/v1/tasks", json={"type": "echo", "payload": payload}).json["payload"]
     assert shown == {"IBAN": REDACTED, "cardNumber": REDACTED, "password": "z"}
+
+
+WRITES = {
+    "a task's payload": ("PATCH", "/api/v1/tasks/{waiting}", {"payload": HIDDEN}, "/payload/password"),
+    "a task's metadata": ("PATCH", "/api/v1/tasks/{waiting}", {"metadata": {"a": HIDDEN}}, "/metadata/a/password"),
+    "a schedule": ("PATCH", "/api/v1/schedules/n", {"payload": HIDDEN}, "/payload/password"),
+    "a retry": ("POST", "/api/v1/tasks/{dead}/retry", {"payload": HIDDEN}, "/payload/password"),
+    "a dead letter": ("POST", "/api/v1/dlq/retry", {"task_id": "{dead}", "payload": HIDDEN}, "/payload/password"),
+    "dead letters": ("POST", "/api/v1/dlq/retry", {"ids": ["{dead}"], "payload": HIDDEN}, "/payload/password"),
+    "many": (
+        "POST",
+        "/api/v1/tasks/batch/retry",
+        {"ids": ["{dead}"], "payload": {"l": [{"X-Auth-Token": REDACTED}]}},
+        "/payload/l/0/X-Auth-Token",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_the_mark_is_not_written_in_place_of_the_secret(
+    client: FlaskClient, admin: FlaskClient, engine: Engine, what: str
+) -> None:
+    task = {"type": "echo", "payload": SECRETS, "metadata": SECRETS}
+    dead = client.post("/api/v1/tasks", json=task).json["id"]
+    engine.run("failed", error="x", final=True)
+    waiting = client.post("/api/v1/tasks", json=task).json["id"]
+    client.post("/api/v1/schedules", json={"name": "n", "type": "echo", "interval": 60, "payload": SECRETS})
+    method, path, body, pointer = WRITES[what]
+    path = path.format(waiting=waiting, dead=dead)
+    body = json.loads(json.dumps(body).replace("{dead}", dead))
+
+    refused = client.open(path, method=method, json=body)
+
+    assert (refused.status_code, refused.json["code"]) == (422, "invalid_request")
+    assert [(found["pointer"], found["code"]) for found in refused.json["errors"]] == [(pointer, "redacted")]
+    for address in (f"/api/v1/tasks/{waiting}", f"/api/v1/tasks/{dead}", "/api/v1/schedules/n"):
+        assert admin.get(address).json["payload"] == SECRETS
+    assert admin.open(path, method=method, json=body).status_code == 200, "who is shown secrets may write any text"
+
+
+def test_a_new_secret_and_the_mark_under_another_name_are_written(client: FlaskClient, admin: FlaskClient) -> None:
+    made = client.post("/api/v1/tasks", json={"type": "echo", "payload": HIDDEN})
+    path = f"/api/v1/tasks/{made.json['id']}"
+    new = {"password": "other", "text": REDACTED, "list": [REDACTED]}
+
+    assert made.status_code == 201
+    assert client.patch(path, json={"payload": new}).status_code == 200
+    assert admin.get(path).json["payload"] == new
 
 
 @pytest.mark.parametrize(

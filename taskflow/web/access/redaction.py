@@ -28,6 +28,19 @@ class Redaction:
         """Whether what lies at `path` is hidden, or something inside of one of `values`: JSON, or any other text."""
         return any(map(self._is_secret, path)) or any(map(self._hides_part_of, values))
 
+    def mark_in(self, value: Any) -> tuple[str | int, ...] | None:
+        """The path to the first mark that stands in `value` where a secret was hidden; None: there is none."""
+        todo: list[tuple[Any, tuple[str | int, ...], bool]] = [(value, (), False)]
+        while todo:
+            item, path, is_secret = todo.pop()
+            if is_secret and item == REDACTED:
+                return path
+            if isinstance(item, dict):
+                todo.extend((inner, (*path, key), self._is_secret(key)) for key, inner in reversed(item.items()))
+            elif isinstance(item, list):
+                todo.extend((inner, (*path, at), False) for at, inner in reversed(list(enumerate(item))))
+        return None
+
     def _hides_part_of(self, text: str) -> bool:
         try:
             value = orjson.loads(text)

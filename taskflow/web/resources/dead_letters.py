@@ -29,6 +29,7 @@ from taskflow.web.queues import dead_letters
 from taskflow.web.queues.dead_letters import NO_FINGERPRINT, Selection
 from taskflow.web.reporting import statistics
 from taskflow.web.services import redaction_for_caller, services
+from taskflow.web.tasks.lost_secrets import check_no_marks
 from taskflow.web.tasks.representation import task_body
 from taskflow.web.tasks.task_rows import read_row
 
@@ -116,6 +117,7 @@ def retry(body: RetryDeadLetters) -> Response:
     One by `task_id`, or many: in batches, passing over those whose unique key a live task has. `per_second` spreads the
     times at which they are due. With `dry_run` nothing is changed.
     """
+    check_no_marks(payload=body.payload)
     if body.task_id is not None:
         return _retry_one(body.task_id, body)
     chosen, target = _chosen(body)

@@ -36,6 +36,7 @@ from taskflow.web.models.schedules import (
 from taskflow.web.models.tasks import CreatedTask
 from taskflow.web.queues import schedule_rows
 from taskflow.web.services import redaction_for_caller, services
+from taskflow.web.tasks.lost_secrets import check_no_marks
 from taskflow.web.tasks.representation import task_body
 
 MOUNTS = {"schedules": "/api/v1/schedules"}
@@ -143,6 +144,7 @@ def change(schedule_id: str, body: MergePatch) -> Response:
     fire time is the first one from now on.
     """
     expected = expected_versions()
+    check_no_marks(payload=getattr(body, "payload", None))
     for _ in range(TRIES):
         row = schedule_rows.read(schedule_id)
         if expected is not None and row.version not in expected:

@@ -15,6 +15,7 @@ from taskflow.web.models.task_changes import BatchBody, BatchDone, BatchRetryBod
 from taskflow.web.services import services
 from taskflow.web.tasks import batches
 from taskflow.web.tasks.batches import Action, Batch
+from taskflow.web.tasks.lost_secrets import check_no_marks
 
 MOUNTS = {"task_batches": "/api/v1/tasks/batch", "job_batches": "/api/v1/jobs/batch"}
 ERRORS = ("invalid_filter", "filter_too_broad")
@@ -42,6 +43,7 @@ def retry(body: BatchRetryBody) -> Response:
     if body.queue is not None:
         require_queue(body.queue)
         services().queues.ensure(body.queue)
+    check_no_marks(payload=body.payload)
     if body.payload is not None:
         check_payload_size(body.payload)
     return _done("retry", body, body.options(), body.begins_at)

@@ -20,6 +20,7 @@ from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.task_changes import PatchBody, Why
 from taskflow.web.models.tasks import RetryBody, Task
 from taskflow.web.services import services
+from taskflow.web.tasks.lost_secrets import check_no_marks
 from taskflow.web.tasks.rivals import rival_withheld
 from taskflow.web.tasks.task_rows import ID, check_version, check_visible, read_row, task_answer
 
@@ -66,6 +67,7 @@ def retry(task_id: str, body: RetryBody) -> Response:
     """Make an ended task pending again, with what the body changes about it"""
     number = params.task_id(task_id)
     check_visible(number)
+    check_no_marks(payload=body.payload)
     _check_new_values(number, body.queue, body.payload)
     retried(number, {name: _plain(value) for name, value in body.options().items()})
     return task_answer(read_row(number))
@@ -95,6 +97,7 @@ def change(task_id: str, body: PatchBody) -> Response:
     """
     number = params.task_id(task_id)
     check_visible(number)
+    check_no_marks(payload=body.payload, metadata=body.metadata)
     changes = body.changes()
     _check_new_values(number, changes.get("queue"), changes.get("payload"))
     with services().database.transaction() as connection:
