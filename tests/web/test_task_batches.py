@@ -87,6 +87,20 @@ def test_delete_removes_what_has_ended(
     assert set(states(connection)) == {one_of_each[state] for state in LIVING}
 
 
+def test_sent_again_until_nothing_is_affected_a_batch_comes_to_an_end(
+    client: FlaskClient, connection: psycopg.Connection[Any], fill: Fill
+) -> None:
+    """What stays as it is goes on being matched."""
+    ended, taken = fill("failed"), fill("failed", unique_key="k")
+    client.post("/api/v1/tasks", json={"type": "echo", "unique_key": "k"})
+    chosen = {"ids": [str(ended), str(taken)]}
+    assert [batch(client, "retry", **chosen) for _ in range(2)] == [
+        {"matched": 2, "affected": affected, "dry_run": False} for affected in (1, 0)
+    ]
+    done = client.application.test_client().get("/openapi.json").json["components"]["schemas"]["BatchDone"]
+    assert "until this is 0" in done["properties"]["affected"]["description"]
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_dry_run_counts_and_changes_nothing(
     client: FlaskClient, connection: psycopg.Connection[Any], one_of_each: dict[str, int], action: str

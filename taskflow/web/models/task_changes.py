@@ -132,7 +132,7 @@ class BatchDone(Answer):
 
     matched: int
     affected: int = Field(
-        description="with how many it was done; less than `matched` where some changed meanwhile, or where the time"
-        " of a request was up: send it again"
+        description="with how many it was done; less than `matched` where the state of some does not allow it, a"
+        " live task has their unique key, or the time of a request was up: send it again until this is 0"
     )
     dry_run: bool
