@@ -135,6 +135,19 @@ def test_every_example_fits_its_schema() -> None:
     assert examples > 20
 
 
+def test_what_an_action_says_of_itself_is_of_that_action() -> None:
+    said = {}
+    for path, methods in DOCUMENT["paths"].items():
+        verb = path.rpartition("/")[2]
+        if "post" in methods and verb in ("pause", "resume", "drain", "purge"):
+            schema = methods["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+            message = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]["message"]
+            said[path] = (verb, message.get("const", ""))
+    assert len(said) > 8
+    of_models = {path: found for path, found in said.items() if "/schedules/" not in path}  # with the whole schedule
+    assert all(message.partition(" ")[2].startswith(verb.rstrip("e")) for verb, message in of_models.values()), said
+
+
 @on_each_operation
 def test_the_example_of_a_body_is_one_that_is_accepted(endpoint: Any) -> None:
     if endpoint.operation.body is not Nothing:

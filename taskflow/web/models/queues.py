@@ -196,10 +196,17 @@ class Queues(Answer):
     offset: int
 
 
-class QueueChanged(Answer):
-    """What was done to a queue."""
+class QueuePaused(Answer):
+    """POST /queues/{name}/pause."""
 
-    message: Literal["queue paused", "queue resumed"]
+    message: Literal["queue paused"]
+    name: str
+
+
+class QueueResumed(Answer):
+    """POST /queues/{name}/resume."""
+
+    message: Literal["queue resumed"]
     name: str
 
 

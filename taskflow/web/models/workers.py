@@ -44,10 +44,28 @@ class Workers(Answer):
 
 
 class WorkerChanged(Answer):
-    """POST /workers/{id}/pause and the like."""
+    """What was done about a worker."""
 
     message: Literal["worker paused", "worker resumed", "worker draining"]
     worker_id: str
+
+
+class WorkerPaused(WorkerChanged):
+    """POST /workers/{id}/pause."""
+
+    message: Literal["worker paused"]
+
+
+class WorkerResumed(WorkerChanged):
+    """POST /workers/{id}/resume."""
+
+    message: Literal["worker resumed"]
+
+
+class WorkerDraining(WorkerChanged):
+    """POST /workers/{id}/drain."""
+
+    message: Literal["worker draining"]
 
 
 class RegisteredType(Answer):

@@ -10,7 +10,7 @@ from taskflow.web.access import audit
 from taskflow.web.http.conditional import expected_versions
 from taskflow.web.http.encoding import answer
 from taskflow.web.http.operation import operation
-from taskflow.web.models.queues import QueueChanged, QueuePurged
+from taskflow.web.models.queues import QueuePaused, QueuePurged, QueueResumed
 from taskflow.web.models.statistics import QueueStatistics
 from taskflow.web.queues import queue_rows
 from taskflow.web.queues.purging import purge as cancel_waiting
@@ -22,7 +22,7 @@ blueprint = Blueprint("queue_actions", __name__)
 
 
 @blueprint.post("/<name>/pause")
-@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
+@operation("operate", {200: QueuePaused}, errors=("queue_not_found", "precondition_failed"))
 def pause(name: str) -> Response:
     """Have nothing claimed from a queue
 
@@ -32,7 +32,7 @@ def pause(name: str) -> Response:
 
 
 @blueprint.post("/<name>/resume")
-@operation("operate", {200: QueueChanged}, errors=("queue_not_found", "precondition_failed"))
+@operation("operate", {200: QueueResumed}, errors=("queue_not_found", "precondition_failed"))
 def resume(name: str) -> Response:
     """Have tasks claimed from a paused queue again"""
     return _set_paused(name, paused=False)

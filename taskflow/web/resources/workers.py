@@ -17,13 +17,12 @@ from taskflow.web.http.lists import cursor_after, page, place_of
 from taskflow.web.http.operation import operation
 from taskflow.web.http.problems import Problem
 from taskflow.web.models.base import Page
-from taskflow.web.models.workers import Worker, WorkerChanged, Workers
+from taskflow.web.models.workers import Worker, WorkerDraining, WorkerPaused, WorkerResumed, Workers
 from taskflow.web.services import services
 
 # Name of the blueprint → prefix.
 MOUNTS = {"workers": "/api/v1/workers", "admin_workers": "/admin/workers"}
 MAX_RUNNING = 100
-CHANGE = {200: WorkerChanged}
 CHANGE_ERRORS = ("worker_not_found", "queue_not_allowed")
 
 # What a worker has is asked of the tasks, since its last heartbeat may be seconds old. It holds some ready beyond its
@@ -74,7 +73,7 @@ def show(worker_id: str) -> Response:
 
 
 @blueprint.post("/<worker_id>/pause")
-@operation("operate", CHANGE, errors=(*CHANGE_ERRORS, "wrong_state"))
+@operation("operate", {200: WorkerPaused}, errors=(*CHANGE_ERRORS, "wrong_state"))
 def pause(worker_id: str) -> Response:
     """Have a worker claim nothing
 
@@ -84,7 +83,7 @@ def pause(worker_id: str) -> Response:
 
 
 @blueprint.post("/<worker_id>/resume")
-@operation("operate", CHANGE, errors=(*CHANGE_ERRORS, "wrong_state"))
+@operation("operate", {200: WorkerResumed}, errors=(*CHANGE_ERRORS, "wrong_state"))
 def resume(worker_id: str) -> Response:
     """Have a paused worker claim again
 
@@ -94,7 +93,7 @@ def resume(worker_id: str) -> Response:
 
 
 @blueprint.post("/<worker_id>/drain")
-@operation("operate", CHANGE, errors=CHANGE_ERRORS)
+@operation("operate", {200: WorkerDraining}, errors=CHANGE_ERRORS)
 def drain(worker_id: str) -> Response:
     """Have a worker finish what runs, and end
 
