@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from taskflow.errors import DatabaseUnavailable
 from taskflow.web.access import idempotency
 from taskflow.web.http.encoding import answer
+from taskflow.web.openapi.explanations import EXPLANATIONS
 from taskflow.web.services import EXTENSION
 from tests.web.conftest import ADMIN_KEY
 from tests.web.test_server import SECONDS, RunningServer, Start, start  # noqa: F401  (a fixture)
@@ -87,6 +88,7 @@ class TestReplay:
 
         assert [answer.status_code for answer in answers] == [201] * 3
         assert tasks(connection) == 3
+        assert "to this address" in EXPLANATIONS["idempotency_key_reused"]
 
     def test_without_a_key_nothing_is_kept(self, client: FlaskClient, connection: psycopg.Connection[Any]) -> None:
         for _ in range(2):

@@ -69,8 +69,8 @@ EXPLANATIONS = {
     "invalid_task": "The database refuses the task by a rule of its own; `detail` says which.",
     "unknown_type": "The server runs with `TASKFLOW_REJECT_UNKNOWN_TYPES`, and no worker has registered this type.",
     "idempotency_key_reused": (
-        "Another request, to another address or with another body, has had this `Idempotency-Key`. Take a new one "
-        "for each thing that is to happen."
+        "A request to this address with another body, or other parameters, has had this `Idempotency-Key`. Take a new "
+        "one for each thing that is to happen."
     ),
     "rate_limited": "More requests than the limit allows; `Retry-After` says when the next one will be served.",
     "headers_too_large": "The headers are more, or longer, than the server reads.",
