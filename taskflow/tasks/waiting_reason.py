@@ -119,7 +119,8 @@ def _no_worker(task: WaitingFacts) -> WaitingReason | None:
         return WaitingReason(
             "no_worker_for_type",
             f"No worker that serves the queue {task.queue!r} knows the type {task.type!r}.",
-            "Start a worker that imports the handler of this type, or correct the name of the type.",
+            "Start a worker that imports the handler of this type. If the type is misspelled, cancel the task and"
+            " create it anew.",
         )
     if not task.workers_running:
         return WaitingReason(

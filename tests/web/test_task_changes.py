@@ -248,6 +248,7 @@ def test_why_names_what_is_between_a_task_and_a_worker(
     assert code() == "no_worker_for_queue"
     add_worker(connection, types=["mail"])
     assert code() == "no_worker_for_type"
+    assert "cancel the task and create it anew" in why(client, task)["fix"], "PATCH takes no type"
     add_worker(connection, state="paused")
     assert code() == "workers_paused"
     add_worker(connection, active_tasks=1)
