@@ -40,6 +40,14 @@ def test_another_method_is_told_what_is_possible(client: FlaskClient) -> None:
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
+def test_a_websocket_and_what_is_none_are_told_apart(client: FlaskClient) -> None:
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    plain = assert_problem(client.get("/ws"), 400, "bad_request")
+    assert plain["detail"] == "Open a WebSocket at this address, or GET /api/v1/events: the same as server-sent events."
+    other = assert_problem(client.get("/live", headers=upgrade), 400, "bad_request")
+    assert other["detail"] == "There is no WebSocket at this address; /ws is one."
+
+
 def test_what_nobody_foresaw_is_500_without_a_word_about_it(
     app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

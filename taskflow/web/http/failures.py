@@ -6,6 +6,7 @@ import logging
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.routing import WebsocketMismatch
 
 from taskflow.errors import DatabaseUnavailable, NotAllowed, SchemaMismatch, TaskflowError
 from taskflow.web.http.problems import BY_STATUS, Problem, problem_of
@@ -41,6 +42,12 @@ def _http_error(error: HTTPException) -> Response:
         detail = f"At most {request.max_content_length:,} bytes are accepted here."
     elif isinstance(error, ClientDisconnected):
         status, detail = 408, "The rest of the request did not come in time."
+    elif isinstance(error, WebsocketMismatch):
+        detail = (
+            "There is no WebSocket at this address; /ws is one."
+            if request.environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+            else "Open a WebSocket at this address, or GET /api/v1/events: the same as server-sent events."
+        )
     elif status == 404:
         detail = "There is nothing at this address."
     code = BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
