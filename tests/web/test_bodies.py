@@ -80,6 +80,22 @@ def test_what_parses_and_cannot_be_stored_is_422(client: FlaskClient, body: str,
     assert [(p["pointer"], p["code"]) for p in response.json["errors"]] == [(pointer, code)]
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("[]", "The body: must be a JSON object"),
+        ('{"type": "echo", "payload": 1}', "/payload: must be a JSON object"),
+        ('{"type": "echo", "tags": {}}', "/tags: must be a JSON array"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_json(client: FlaskClient, body: str, detail: str) -> None:
+    assert post(client, body).json["detail"] == detail
+
+
+def test_a_parameter_that_takes_keys_says_so(client: FlaskClient) -> None:
+    assert client.get("/api/v1/tasks?metadata=1").json["detail"] == "?metadata: is given as metadata[KEY]=VALUE"
+
+
 def test_escapes_of_characters_that_can_be_stored_are_fine(client: FlaskClient) -> None:
     response = post(client, '{"type": "echo", "payload": {"a": "\\u00e4\\ud83d\\ude00\\u0001"}}')
 

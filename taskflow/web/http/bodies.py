@@ -25,7 +25,14 @@ MAX_PROBLEMS = 50
 MAX_TEXT = 500
 # pydantic's words for these are about Python; the others do.
 CODES = {"missing": "required", "extra_forbidden": "unknown_field"}
-DETAILS = {"missing": "is required", "extra_forbidden": "there is no such field"}
+DETAILS = {
+    "missing": "is required",
+    "extra_forbidden": "there is no such field",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+}
 # What Python takes for a number and JSON does not know. The same word in a text is passed over with it.
 TEXT_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity')
 

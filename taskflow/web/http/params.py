@@ -69,7 +69,8 @@ def _problem_of(model: type[BaseModel], item: Any) -> FieldProblem:
     if item["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields) or "none at all"
         return _problem(name, "unknown_field", f"there is no such parameter here; there are: {known}")
-    return _problem(name, item["type"], shorten(item["msg"]))
+    detail = f"is given as {name}[KEY]=VALUE" if item["type"] == "dict_type" else shorten(item["msg"])
+    return _problem(name, item["type"], detail)
 
 
 def _is(model: type[BaseModel], name: str, kind: type) -> bool:
