@@ -223,6 +223,14 @@ def test_a_task_that_moves_while_the_page_is_read_is_shown_where_it_went(
     assert [(shown["id"], shown["state"]) for shown in page] == [(task, "completed")]
 
 
+def test_a_zone_that_has_lost_its_plus_is_told_how_it_is_written(client: FlaskClient) -> None:
+    refused = client.get("/api/v1/tasks?created_after=2026-11-23T11:00:00+01:00")
+    assert (refused.status_code, refused.json["code"]) == (422, "invalid_request")
+    assert "%2B" in refused.json["detail"]
+    assert client.get("/api/v1/tasks?created_after=2026-11-23T11:00:00%2B01:00").status_code == 200
+    assert "%2B" not in client.get("/api/v1/tasks?created_after=yesterday").json["detail"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "code", "pointer"),
     [

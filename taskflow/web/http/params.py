@@ -16,6 +16,7 @@ from taskflow.web.http.problems import Problem
 LARGEST_ID = 2**63 - 1
 DIGITS = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 INTEGER = re.compile(r"-?[0-9]+", re.ASCII)  # Python would also read 1_0, and spaces around a number
+LOST_PLUS = re.compile(r":\d\d(\.\d+)? \d\d:\d\d$", re.ASCII)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -70,6 +71,8 @@ def _problem_of(model: type[BaseModel], item: Any) -> FieldProblem:
         known = ", ".join(model.model_fields) or "none at all"
         return _problem(name, "unknown_field", f"there is no such parameter here; there are: {known}")
     detail = f"is given as {name}[KEY]=VALUE" if item["type"] == "dict_type" else shorten(item["msg"])
+    if item["type"] == "time" and LOST_PLUS.search(request.args.get(name, "")):
+        detail += "; a + of the zone is written %2B in an address, where it stands for a space"
     return _problem(name, item["type"], detail)
 
 
