@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -51,6 +52,7 @@ def test_what_cannot_be_parsed_is_400(
         ('{"type": "NaN \\"NaN", "payload": {"n": -Infinity}}', "-Infinity is not JSON at line 1, column 40."),
         ('{"type": "echo",\n "delay": }', "Expecting value at line 2, column 11."),
         (b'{"type": "echo",\n "queue": "\xff"}', "The body is not UTF-8 at line 2."),
+        (b'\xef\xbb\xbf{"type": "echo"}', "Line 1 begins with a byte order mark, which is no JSON: leave it out."),
     ],
 )
 def test_it_says_where_the_body_is_no_json(client: FlaskClient, body: bytes | str, detail: str) -> None:
@@ -124,10 +126,32 @@ def test_json_by_another_name_is_accepted(client: FlaskClient, content_type: str
     assert post(client, '{"type": "echo"}', content_type).status_code == 201
 
 
+LINE = b'{"type": "echo"}'
+
+
+@pytest.mark.parametrize("path", ["tasks", "tasks/bulk"])
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
+def test_a_compressed_body_is_415_and_told_why(client: FlaskClient, path: str, content_type: str) -> None:
+    for body, encoding in ((gzip.compress(LINE), "gzip"), (LINE, "br")):
+        headers = {"Content-Encoding": encoding}
+        response = client.post(f"/api/v1/{path}", data=body, content_type=content_type, headers=headers)
+        assert (response.status_code, response.json["code"]) == (415, "unsupported_media_type")
+        assert f"Content-Encoding '{encoding}'" in response.json["detail"]
+        assert response.headers["Accept-Encoding"] == "identity"
+
+
+def test_the_encoding_that_is_none_is_accepted(client: FlaskClient) -> None:
+    headers = {"Content-Encoding": "identity"}
+    assert client.post("/api/v1/tasks", json={"type": "echo"}, headers=headers).status_code == 201
+
+
 def test_a_post_without_a_body_is_never_415(client: FlaskClient) -> None:
     for content_type in ("", "text/plain"):
         response = post(client, b"", content_type)
         assert (response.status_code, response.json["errors"][0]["pointer"]) == (422, "/type")
+    headers = {"Content-Encoding": "gzip"}
+    assert client.post("/api/v1/tasks", headers=headers).status_code == 422
+    assert client.post("/api/v1/tasks/bulk", headers=headers).status_code == 422
 
 
 def test_a_body_beyond_1_mib_is_413_without_being_read(client: FlaskClient) -> None:

@@ -7,6 +7,7 @@ no nesting that the next reader's stack cannot follow.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -56,6 +57,7 @@ def read(model: type[Model]) -> Model:
 
     Raises `Problem`: 400 what cannot be parsed, 413 too large, 415 not JSON, 422 what does not fit the model.
     """
+    check_encoding()
     raw = request.get_data(cache=True)
     if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
         raise RequestEntityTooLarge  # a chunked body is not announced, and Flask cuts it off without a word
@@ -64,6 +66,19 @@ def read(model: type[Model]) -> Model:
     if not request.is_json:
         raise Problem("unsupported_media_type", "Send JSON with the header Content-Type: application/json.")
     return validate(model, parse(raw))
+
+
+def check_encoding() -> None:
+    """Raises `Problem` 415 where the body of the request under way is compressed: so it may be much larger than it
+    seems."""
+    encoding = request.headers.get("Content-Encoding", "").strip()
+    has_body = request.content_length or "Transfer-Encoding" in request.headers
+    if encoding.lower() not in ("", "identity") and has_body:
+        raise Problem(
+            "unsupported_media_type",
+            f"The body has the Content-Encoding {shorten(encoding)!r}: none is taken here, send it as it is.",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -99,6 +114,8 @@ def may_hide(raw: bytes) -> bool:
 
 def decode(raw: bytes, line: int = 1) -> Any:
     """The value that `raw` holds, not looked through: that is `inspect`. Raises `Problem`."""
+    if raw.startswith(codecs.BOM_UTF8):
+        raise Problem("invalid_json", f"Line {line} begins with a byte order mark, which is no JSON: leave it out.")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

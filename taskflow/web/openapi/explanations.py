@@ -52,7 +52,10 @@ EXPLANATIONS = {
         "requests, a large payload into a store of its own with its address in the task."
     ),
     "uri_too_long": "The address with its parameters is longer than 8,190 bytes.",
-    "unsupported_media_type": "The body is not JSON, or is not said to be: send `Content-Type: application/json`.",
+    "unsupported_media_type": (
+        "The body is not JSON, or is not said to be: send `Content-Type: application/json`. Nor is it taken "
+        "compressed: send no `Content-Encoding`."
+    ),
     "expectation_failed": "The header `Expect` asks for something other than `100-continue`.",
     "invalid_request": (
         "The request can be read and is wrong. `errors` lists every field and parameter with a pointer to it, a "

@@ -180,6 +180,7 @@ class _Checks:
 def _values() -> Iterator[tuple[Any, bool]]:
     """The tasks as they came, and whether each was looked through for what PostgreSQL cannot store; in the place of one
     that cannot be kept the `Problem` with it. Raises that of a body that is no JSON."""
+    bodies.check_encoding()
     if request.mimetype in LINES:
         for number, line in _lines():
             yield _value(line, number), True
