@@ -67,10 +67,11 @@ def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
     database = Database(settings)
     closing = StopFlag()
     keys = KeyRing(database, settings.admin_key)
+    redaction = Redaction(settings.redact)
     return Services(
         settings=settings,
         database=database,
-        types=TypeRegistry(database, reject_unknown=settings.reject_unknown_types),
+        types=TypeRegistry(database, redaction, reject_unknown=settings.reject_unknown_types),
         queues=QueueRegistry(database),
         keys=keys,
         tickets=Tickets(database, keys),
@@ -78,7 +79,7 @@ def _services(settings: Settings, http_metrics: HttpMetrics) -> Services:
         backpressure=Backpressure(database, settings.max_depth),
         waiting=WaitingRoom(database, max(2, settings.web_threads - THREADS_KEPT_FREE), closing),
         readiness=Readiness(database),
-        redaction=Redaction(settings.redact),
+        redaction=redaction,
         figures=Figures(database, heartbeat_timeout=settings.heartbeat_timeout),
         gauges=DatabaseGauges(database, heartbeat_timeout=settings.heartbeat_timeout),
         http_metrics=http_metrics,

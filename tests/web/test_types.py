@@ -129,6 +129,26 @@ def test_a_schedules_secrets_are_not_told_by_a_type_that_they_do_not_fit(
     assert SECRET not in refused.text
 
 
+@pytest.mark.parametrize(
+    ("schema", "code"),
+    [
+        ({"additionalProperties": {"type": "number"}}, "type"),
+        ({"additionalProperties": False}, "additionalProperties"),
+        ({"unevaluatedProperties": False}, "unevaluatedProperties"),
+        ({"propertyNames": {"maxLength": 2}}, "maxLength"),
+    ],
+)
+def test_the_names_inside_of_a_secret_are_hidden_with_it(
+    client: FlaskClient, connection: psycopg.Connection[Any], schema: dict[str, Any], code: str
+) -> None:
+    register(connection, "nap", {"properties": {"password": schema}})
+
+    refused = create(client, "nap", {"password": {SECRET: "x"}})
+
+    assert [(found["pointer"], found["code"]) for found in refused.json["errors"]] == [("/payload/password", code)]
+    assert SECRET not in refused.text
+
+
 def test_an_unknown_type_and_one_without_a_schema_take_any_payload(
     client: FlaskClient, connection: psycopg.Connection[Any]
 ) -> None:

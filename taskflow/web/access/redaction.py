@@ -28,6 +28,10 @@ class Redaction:
         """Whether what lies at `path` is hidden, or something inside of one of `values`: JSON, or any other text."""
         return any(map(self._is_secret, path)) or any(map(self._hides_part_of, values))
 
+    def secret_at(self, path: Iterable[str | int]) -> int | None:
+        """Where in `path` the first name stands whose value is hidden, with the names inside of it; None: nowhere."""
+        return next((at for at, part in enumerate(path) if isinstance(part, str) and self._is_secret(part)), None)
+
     def mark_in(self, value: Any) -> tuple[str | int, ...] | None:
         """The path to the first mark that stands in `value` where a secret was hidden; None: there is none."""
         todo: list[tuple[Any, tuple[str | int, ...], bool]] = [(value, (), False)]

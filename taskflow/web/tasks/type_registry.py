@@ -19,6 +19,7 @@ from sqlalchemy import select
 from taskflow.errors import FieldProblem
 from taskflow.schema import task_types
 from taskflow.tasks.pointers import pointer
+from taskflow.web.access.redaction import Redaction
 from taskflow.web.database import Database
 from taskflow.web.http.bodies import MAX_PROBLEMS, shorten
 from taskflow.web.http.encoding import encode
@@ -38,6 +39,7 @@ OF_NAMES = frozenset(
         "unevaluatedProperties",
     }
 )  # fmt: skip
+OF_ITS_NAMES = frozenset({"additionalProperties", "unevaluatedProperties"})  # those that quote names of the payload
 SELECT_TYPES = select(task_types.c.type, task_types.c.schema)
 
 log = logging.getLogger("taskflow.web")
@@ -46,8 +48,9 @@ log = logging.getLogger("taskflow.web")
 class TypeRegistry:
     """The schemas of all types, read again when they are older than two seconds: a new type needs no restart."""
 
-    def __init__(self, database: Database, *, reject_unknown: bool) -> None:
+    def __init__(self, database: Database, redaction: Redaction | None = None, *, reject_unknown: bool) -> None:
         self._database = database
+        self._redaction = redaction or Redaction(())
         self._reject_unknown = reject_unknown
         self._validators: dict[str, Validator | None] = {}
         self._compiled: dict[bytes, Validator | None] = {}
@@ -66,7 +69,7 @@ class TypeRegistry:
         validator = validators[type_]
         if validator is None:
             return
-        problems = _misfits(type_, validator, payload)
+        problems = _misfits(type_, validator, payload, self._redaction)
         if problems:
             first = problems[0]
             raise Problem("invalid_payload", f"{first.pointer}: {first.detail}", problems=problems)
@@ -96,16 +99,22 @@ class TypeRegistry:
         return self._compiled[key]
 
 
-def _misfits(type_: str, validator: Validator, payload: dict[str, Any]) -> list[FieldProblem]:
+def _misfits(type_: str, validator: Validator, payload: dict[str, Any], redaction: Redaction) -> list[FieldProblem]:
     try:
-        return [
-            FieldProblem("/payload" + pointer(error.absolute_path), str(error.validator or "false"), _detail(error))
-            for error in islice(validator.iter_errors(payload), MAX_PROBLEMS)
-        ]
+        return [_misfit(error, redaction) for error in islice(validator.iter_errors(payload), MAX_PROBLEMS)]
     except (Unresolvable, RecursionError, re.error) as error:
         # The worker's own model has the last word; a schema that cannot be followed must not keep its tasks out.
         log.warning("type_schema_ignored", extra={"type": type_, "error": shorten(str(error))})
         return []
+
+
+def _misfit(error: ValidationError, redaction: Redaction) -> FieldProblem:
+    path, detail = list(error.absolute_path), _detail(error)
+    if (at := redaction.secret_at(path)) is not None:
+        if len(path) > at + 1 or error.validator in OF_ITS_NAMES:
+            detail = "does not fit the type's schema"  # the names inside of a secret are hidden with it
+        del path[at + 1 :]
+    return FieldProblem("/payload" + pointer(path), str(error.validator or "false"), detail)
 
 
 def _detail(error: ValidationError) -> str:
