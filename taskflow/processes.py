@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
@@ -81,6 +83,30 @@ def before_exec(identity: Identity | None, end_with: signal.Signals) -> Callable
                 os._exit(1)
 
     return prepare
+
+
+def unmoved(_signal: int, _frame: FrameType | None) -> None:
+    """A handler for signals that somebody else acts on. Other than SIG_IGN it is not passed on to what is executed."""
+
+
+def let_forks_end(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have SIGTERM end the processes that this one forks, though `handler` is set for it here: that is how
+    multiprocessing ends the processes of a pool. Ctrl-C, which reaches all of them, is left to this one."""
+    masks = threading.local()
+
+    def before() -> None:  # what is sent to a child that is not yet ready for it must not be lost
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def in_child() -> None:  # pragma: no cover  (forked processes are not measured)
+        for number, instead in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, unmoved)):
+            if signal.getsignal(number) is handler:
+                signal.signal(number, instead)
+        in_parent()
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def _become(identity: Identity) -> None:  # pragma: no cover  (between fork and exec)

@@ -21,6 +21,7 @@ import orjson
 
 from taskflow import settings as settings_module
 from taskflow.errors import TaskflowError
+from taskflow.processes import let_forks_end, unmoved
 from taskflow.tasks.logs import Logs
 from taskflow.tasks.outcome import Failed, Outcome, Succeeded
 from taskflow.tasks.registry import registry
@@ -121,8 +122,10 @@ def _run(
 
 def main() -> None:
     """Entry point: the pipe's file descriptor is the only argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches everybody; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # of those who signal all processes at once: the parent decides
+        signal.signal(number, unmoved)
+        signal.siginterrupt(number, False)
+    let_forks_end(unmoved)
     pipe = Connection(int(sys.argv[1]))
     settings = settings_module.load()
     try:

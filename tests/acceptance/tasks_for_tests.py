@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import math
+import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import threading
 import time
 from typing import Any
 
 from taskflow import Context, Retry, task
+
+FORK = multiprocessing.get_context("fork")
 
 
 @task("noop")
@@ -166,6 +171,25 @@ def threads_apart(payload: dict[str, Any], context: Context) -> None:
     threading.Timer(0.05, ended.set).start()
 
 
+@task("ends_helpers", timeout=20, max_attempts=1)
+def ends_helpers(payload: dict[str, Any]) -> dict[str, Any]:
+    """End processes with SIGTERM: executed ones, forked ones at once after their start, and those of a pool."""
+    executed = subprocess.Popen(["sleep", "600"])
+    executed.terminate()
+    forked = [FORK.Process(target=signal.pause) for _ in range(20)]
+    for helper in forked:
+        helper.start()
+        helper.terminate()
+    for helper in forked:
+        helper.join()
+    with FORK.Pool(4) as pool:
+        squares = pool.map(math.sqrt, [4, 9])
+    return {"executed": executed.wait(), "forked": {helper.exitcode for helper in forked} == {-15}, "pool": squares}
+
+
+ends_helpers_apart = task("ends_helpers_apart", isolation="process", timeout=20, max_attempts=1)(ends_helpers.function)
+
+
 @task("spin")
 def spin(payload: dict[str, Any]) -> None:
     """Use the processor for `seconds` (0.1 by default) in a thread."""
@@ -194,6 +218,9 @@ def blocking(payload: dict[str, Any], context: Context) -> dict[str, int]:
         fcntl.flock(gate, fcntl.LOCK_SH)
     _mark("left", payload, context)
     return {"attempt": context.attempt}
+
+
+blocking_apart = task("blocking_apart", isolation="process")(blocking.function)
 
 
 @task("progress")

@@ -19,7 +19,7 @@ from taskflow.cli.metrics_address import Address
 from taskflow.cli.notices import log_notices
 from taskflow.cli.terminal import settings_with_database
 from taskflow.leader import Leader
-from taskflow.processes import settle
+from taskflow.processes import let_forks_end, settle
 from taskflow.settings import Settings
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
@@ -159,3 +159,4 @@ def end_on_signals(runnable: Supervisor | Worker) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    let_forks_end(stop)
