@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from taskflow.errors import Cancel, DeadLetter, InvalidPayload, Retry, Signal, Snooze
 from taskflow.tasks.context import Context
@@ -16,6 +18,15 @@ from taskflow.worker.ending import NO_RESULT
 
 MAX_ERROR_CHARACTERS = 10_000
 MAX_TRACEBACK_CHARACTERS = 50_000
+_forks = 0  # from the first process down to this one; to ask for the process id would be a system call
+
+
+def _forked() -> None:  # pragma: no cover  (forked processes are not measured)
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def context_of(attempt: Attempt) -> Context:
@@ -33,11 +44,19 @@ def payload_of(attempt: Attempt) -> Any:
 
 
 def run_sync(attempt: Attempt) -> Outcome:
-    """Run a plain function. Never raises: whatever the handler raises is an outcome."""
+    """Run a plain function. Never raises: whatever the handler raises is an outcome.
+
+    It returns only in the process that called it, and ends those that the handler has forked: they are no workers.
+    """
+    forks = _forks
     try:
         result = _called(attempt)
     except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
+        if _forks != forks:
+            _leave(error)
         return outcome_of(error)
+    if _forks != forks:
+        _leave()
     return NO_RESULT if result is None else Succeeded(result)
 
 
@@ -46,7 +65,7 @@ async def run_async(attempt: Attempt) -> Outcome:
     limit = asyncio.timeout(attempt.deadline - (attempt.started or 0.0))
     try:
         async with limit:
-            result = await _called(attempt)
+            result = await _awaited(attempt)
     except asyncio.CancelledError as error:
         if attempt.cancel_requested:
             return Cancelled("the task was cancelled while it ran")
@@ -64,6 +83,40 @@ def _called(attempt: Attempt) -> Any:
     handler = attempt.handler
     payload = payload_of(attempt)
     return handler.function(payload, context_of(attempt)) if handler.wants_context else handler.function(payload)
+
+
+async def _awaited(attempt: Attempt) -> Any:
+    forks = _forks
+    try:
+        result = await _called(attempt)
+    except BaseException as error:
+        if _forks != forks:
+            _leave(error)
+        raise
+    if _forks != forks:
+        _leave()
+    return result
+
+
+def _leave(error: BaseException | None = None) -> NoReturn:  # pragma: no cover  (forked processes are not measured)
+    """End a process that a handler has forked, with the exit code of a program that ends like this."""
+    try:
+        match error:
+            case None | SystemExit(code=None):
+                code = 0
+            case SystemExit(code=int(given)):
+                code = given & 0xFF
+            case SystemExit():
+                code = 1
+                sys.stderr.write(f"{error.code}\n")
+            case _:
+                code = 1
+                traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:  # noqa: BLE001  (an exception may be broken in any way, and an output closed)
+        code = 1
+    os._exit(code)
 
 
 def outcome_of(error: BaseException) -> Outcome:

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -188,6 +189,46 @@ def ends_helpers(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 ends_helpers_apart = task("ends_helpers_apart", isolation="process", timeout=20, max_attempts=1)(ends_helpers.function)
+
+
+@task("forks", timeout=20, max_attempts=1)
+def forks(payload: dict[str, Any], context: Context) -> list[int]:
+    """Fork processes that end each in another way, and return their exit codes, as they end."""
+    context.log("before")
+    codes = []
+    for way in ("return", "exit", "exit_with", "say", "raise"):
+        pid = os.fork()
+        if pid == 0:
+            context.progress(99, "in a fork")
+            context.log("in a fork")
+            match way:
+                case "return":
+                    return [99]
+                case "exit":
+                    sys.exit()
+                case "exit_with":
+                    sys.exit(3)
+                case "say":
+                    sys.exit("it says why")
+            raise ValueError("it has raised")
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return codes
+
+
+@task("forks_async", timeout=20, max_attempts=1)
+async def forks_async(payload: dict[str, Any], context: Context) -> list[int]:
+    """The same in the event loop."""
+    return forks.function(payload, context)
+
+
+@task("forks_on", max_attempts=1)
+def forks_on(payload: dict[str, Any], context: Context) -> int:
+    """Fork a process that leaves when the gate opens, and return its id without waiting for it."""
+    if (pid := os.fork()) == 0:
+        with open(payload["gate"]) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+        sys.exit()
+    return pid
 
 
 @task("spin")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
+import psutil
 import pytest
 
-from tests.acceptance.ledger import enqueue, settle, value
+from tests.acceptance.ledger import assert_in_order, enqueue, settle, value
+
+PREFETCH = {"TASKFLOW_PREFETCH_SECONDS": "10"}
 
 
 @pytest.mark.parametrize("kind", ["ends_helpers", "ends_helpers_apart"], ids=["thread", "process"])
@@ -31,3 +34,42 @@ def test_signals_to_all_processes_at_once_leave_a_handler_its_time_to_end(
     gate.open()
     assert worker.wait() == 0, worker.logs()
     assert settle(connection, [task])
+
+
+@pytest.mark.parametrize("kind", ["forks", "forks_async"], ids=["thread", "async"])
+def test_a_fork_of_a_handler_ends_where_the_handler_does_as_a_program_would(
+    connection, dsn, start_worker, wait_until, kind
+) -> None:
+    worker = start_worker(dsn, "--concurrency", "1")
+    [task] = enqueue(connection, kind)
+    wait_until(lambda: value(connection, "finished_at", task))
+    assert (value(connection, "result", task), value(connection, "progress", task)) == ([0, 0, 3, 1, 1], None)
+    assert all(text in worker.logs() for text in ("it says why\n", "ValueError: it has raised\n"))
+
+
+def test_a_fork_of_a_handler_runs_nothing_of_what_its_worker_holds_ready(
+    connection, dsn, gate, tmp_path, start_worker, wait_until
+) -> None:
+    worker = start_worker(dsn, "--concurrency", "1", env=PREFETCH)
+    warm = enqueue(connection, "noop", count=20)
+    wait_until(lambda: settle(connection, warm))
+    file = tmp_path / "ran"
+    with connection.transaction():
+        [forking] = enqueue(connection, "forks_on", gate.payload, priority=3)
+        [held] = enqueue(connection, "blocking", gate.payload, priority=2)
+        waiting = enqueue(connection, "record", {"file": str(file)}, count=100)
+    wait_until(gate.arrivals)
+    gate.open()
+    wait_until(lambda: settle(connection, [forking, held, *waiting]))
+    wait_until(lambda: gone(value(connection, "result", forking)))
+    assert sorted(file.read_text().splitlines()) == sorted(f"{task} 1" for task in waiting)
+    assert_in_order(connection)
+    assert worker.stop() == 0, worker.logs()
+
+
+def gone(pid: int) -> bool:
+    """Whether it has ended; its parent may not have asked."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
