@@ -142,6 +142,11 @@ class Attempt:
             self.connections.own_completions.discard(self)
 
 
+def number_of(attempt: Attempt) -> tuple[int, int]:
+    """What tells it from every other: (task id, attempt)."""
+    return attempt.task.id, attempt.task.attempt
+
+
 class InFlight:
     """Every attempt that this process has claimed and not ended, and those whose end is not yet in the database.
 

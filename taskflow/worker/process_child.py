@@ -3,13 +3,15 @@
 First it sends ("ready",), when it has imported their modules, or ("not_ready", reason) and ends. Then it takes
 (task, timeout, worker id, seconds since the claim), and sends ("progress", percent, message), ("log", entry) and
 ("ended", outcome, how many log entries were dropped); of a transaction in which its handler completes the task,
-("commit_begins",) and then ("committed", result, released) or ("rolled_back",). It ends when the pipe does.
+("commit_begins",) and then ("committed", result, released) or ("rolled_back",); each after the number of the attempt,
+(task id, attempt). It ends when the pipe does. Processes that a handler forks do not have the pipe.
 
 Started as ``python -m taskflow.worker.process_child``, with the settings from the environment.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -25,7 +27,7 @@ from taskflow.processes import let_forks_end, unmoved
 from taskflow.tasks.logs import Logs
 from taskflow.tasks.outcome import Failed, Outcome, Succeeded
 from taskflow.tasks.registry import registry
-from taskflow.worker.attempt import Attempt
+from taskflow.worker.attempt import Attempt, number_of
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.executor import run_sync
 from taskflow.worker.imports import import_handlers
@@ -35,14 +37,16 @@ class PipedAttempt(Attempt):
     """An attempt that is told of through the pipe. A cancelled one is killed, so nobody need ask.
 
     A handler may report and log in threads of its own: they send one after the other, and nothing once it has ended,
-    when the pipe belongs to the next attempt.
+    when the pipe belongs to the next attempt. In a process forked by the handler the pipe is closed: nothing is sent,
+    nor the lock waited for, which may have been copied while somebody had it.
     """
 
-    __slots__ = ("_ended", "_lock", "_pipe")
+    __slots__ = ("_ended", "_lock", "_number", "_pipe")
 
     def __init__(self, pipe: Connection, *attempt: Any) -> None:
         super().__init__(*attempt)
         self._pipe = pipe
+        self._number = number_of(self)
         self._lock = threading.Lock()
         self._ended = False
 
@@ -51,10 +55,12 @@ class PipedAttempt(Attempt):
         self._tell("progress", percent, message)
 
     def log(self, entry: bytes) -> None:
+        if self._pipe.closed:
+            return
         with self._lock:
             self.logs = self.logs or Logs()
             if self.logs.add(entry) and not self._ended:
-                self._pipe.send(("log", entry))
+                self._send("log", entry)
 
     def commit_begins(self) -> None:
         super().commit_begins()
@@ -72,12 +78,17 @@ class PipedAttempt(Attempt):
         """The handler has ended: nothing is told of it after this."""
         with self._lock:
             self._ended = True
-            self._pipe.send(("ended", outcome, self.logs.dropped if self.logs is not None else 0))
+            self._send("ended", outcome, self.logs.dropped if self.logs is not None else 0)
 
     def _tell(self, *message: Any) -> None:
+        if self._pipe.closed:
+            return
         with self._lock:
             if not self._ended:
-                self._pipe.send(message)
+                self._send(*message)
+
+    def _send(self, *message: Any) -> None:
+        self._pipe.send((self._number, *message))
 
 
 def serve(pipe: Connection, connections: HandlerConnections) -> None:
@@ -127,6 +138,7 @@ def main() -> None:
         signal.siginterrupt(number, False)
     let_forks_end(unmoved)
     pipe = Connection(int(sys.argv[1]))
+    os.register_at_fork(after_in_child=pipe.close)
     settings = settings_module.load()
     try:
         import_handlers(settings.imports)

@@ -17,7 +17,7 @@ from typing import Any
 from taskflow.errors import TaskflowError
 from taskflow.processes import spawn
 from taskflow.tasks.outcome import Cancelled, Failed, Outcome, TimedOut
-from taskflow.worker.attempt import Attempt
+from taskflow.worker.attempt import Attempt, number_of
 from taskflow.worker.ending import ending
 from taskflow.worker.executor import describe
 from taskflow.worker.slots import Slots, take_all
@@ -31,6 +31,10 @@ LOOK_SECONDS = 0.05  # while a child gets ready: whether its attempt is still to
 
 class NotReady(TaskflowError):
     """A child will run no handler: their modules cannot be imported, or not in time, or it has ended over that."""
+
+
+class AnotherAttempt(TaskflowError):
+    """A child, or whoever else has its end of the pipe, speaks of another attempt than the one it is to run."""
 
 
 class Child:
@@ -213,9 +217,9 @@ class ProcessSlots:
         self._children.discard(child)
         child.kill()
         if attempt is not None:
-            with suppress(EOFError, OSError):
+            with suppress(EOFError, OSError, AnotherAttempt):
                 while child.pipe.poll(LAST_WORDS_SECONDS):
-                    _told(attempt, child.pipe.recv())
+                    _told(attempt, _received(child.pipe, attempt))
         return child.reap()
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -228,7 +232,7 @@ class ProcessSlots:
         while (remaining := attempt.deadline - time.monotonic()) > 0:
             if not pipe.poll(min(remaining, LONGEST_POLL_SECONDS)):
                 continue
-            match pipe.recv():
+            match _received(pipe, attempt):
                 case ("ended", outcome, dropped):
                     if attempt.logs is not None:
                         attempt.logs.dropped = dropped
@@ -243,6 +247,14 @@ class ProcessSlots:
         if time.monotonic() >= attempt.deadline:
             return TimedOut("the handler ran longer than its timeout and its process was killed")
         return Failed(f"the handler's process {how}")
+
+
+def _received(pipe: Connection, attempt: Attempt) -> tuple[Any, ...]:
+    """What the child says next of its attempt. Raises `AnotherAttempt` if it is of another one."""
+    number, *message = pipe.recv()
+    if number != number_of(attempt):
+        raise AnotherAttempt(f"it spoke of attempt {number[1]} of task {number[0]}")
+    return tuple(message)
 
 
 def _told(attempt: Attempt, message: tuple[Any, ...]) -> None:

@@ -215,6 +215,9 @@ def forks(payload: dict[str, Any], context: Context) -> list[int]:
     return codes
 
 
+forks_apart = task("forks_apart", isolation="process", timeout=20, max_attempts=1)(forks.function)
+
+
 @task("forks_async", timeout=20, max_attempts=1)
 async def forks_async(payload: dict[str, Any], context: Context) -> list[int]:
     """The same in the event loop."""
@@ -229,6 +232,15 @@ def forks_on(payload: dict[str, Any], context: Context) -> int:
             fcntl.flock(gate, fcntl.LOCK_SH)
         sys.exit()
     return pid
+
+
+forks_on_apart = task("forks_on_apart", isolation="process", max_attempts=1)(forks_on.function)
+
+
+@task("confused_apart", isolation="process", max_attempts=1)
+def confused_apart(payload: dict[str, Any], context: Context) -> None:
+    """Say through its process's pipe that another attempt has ended."""
+    context._attempt._pipe.send(((0, 7), "ended", None, 0))  # type: ignore[attr-defined]
 
 
 @task("spin")

@@ -36,7 +36,7 @@ def test_signals_to_all_processes_at_once_leave_a_handler_its_time_to_end(
     assert settle(connection, [task])
 
 
-@pytest.mark.parametrize("kind", ["forks", "forks_async"], ids=["thread", "async"])
+@pytest.mark.parametrize("kind", ["forks", "forks_async", "forks_apart"], ids=["thread", "async", "process"])
 def test_a_fork_of_a_handler_ends_where_the_handler_does_as_a_program_would(
     connection, dsn, start_worker, wait_until, kind
 ) -> None:
@@ -65,6 +65,27 @@ def test_a_fork_of_a_handler_runs_nothing_of_what_its_worker_holds_ready(
     assert sorted(file.read_text().splitlines()) == sorted(f"{task} 1" for task in waiting)
     assert_in_order(connection)
     assert worker.stop() == 0, worker.logs()
+
+
+def test_a_fork_of_a_handler_in_a_process_takes_no_task_and_answers_for_none(
+    connection, dsn, gate, start_worker, wait_until
+) -> None:
+    start_worker(dsn, "--concurrency", "1")
+    [forking] = enqueue(connection, "forks_on_apart", gate.payload)
+    wait_until(lambda: settle(connection, [forking]))
+    gate.open()
+    numbers = [enqueue(connection, "echo_apart", {"number": number})[0] for number in range(100)]
+    wait_until(lambda: settle(connection, numbers))
+    assert [value(connection, "result", task)["number"] for task in numbers] == list(range(100))
+    wait_until(lambda: gone(value(connection, "result", forking)))
+
+
+def test_a_process_that_speaks_of_another_attempt_is_used_for_none(connection, dsn, start_worker, wait_until) -> None:
+    start_worker(dsn, "--concurrency", "1")
+    [confused], [next_] = enqueue(connection, "confused_apart"), enqueue(connection, "echo_apart", {"number": 1})
+    wait_until(lambda: settle(connection, [next_]))
+    assert "it spoke of attempt 7 of task 0" in value(connection, "error", confused)
+    assert value(connection, "result", next_) == {"number": 1}
 
 
 def gone(pid: int) -> bool:

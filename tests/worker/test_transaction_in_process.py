@@ -19,6 +19,7 @@ from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.own_completion import Stage
 from taskflow.worker.process_slots import ProcessSlots
 from tests.worker.conftest import Bench
+from tests.worker.test_claiming_rules import claimed
 from tests.worker.test_commit_in_doubt import IN_COMMIT, SLOW_COMMIT, names
 
 ROOT = Path(__file__).parents[2]
@@ -83,14 +84,14 @@ def test_a_child_that_is_killed_in_its_commit_has_done_its_work_once(
 
 def test_what_a_child_had_said_before_it_was_killed_is_heard() -> None:
     ours, theirs = Pipe()
-    theirs.send(("commit_begins",))
-    theirs.send(("committed", '"42"', True))
+    theirs.send(((1, 1), "commit_begins"))
+    theirs.send(((1, 1), "committed", '"42"', True))
     theirs.close()
     gone: Any = Mock(pipe=ours)
     gone.reap.return_value = "was killed"
     connections: Any = HandlerConnections("", lambda: None)
     nothing: Any = None
-    attempt = Attempt(nothing, nothing, 1, 0.0, 60.0, connections)
+    attempt = Attempt(claimed(1), nothing, 1, 0.0, 60.0, connections)
 
     assert ProcessSlots(nothing, {})._discard(gone, attempt) == "was killed"
     assert attempt.own is not None
