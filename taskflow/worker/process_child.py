@@ -138,6 +138,7 @@ def main() -> None:
         signal.siginterrupt(number, False)
     let_forks_end(unmoved)
     pipe = Connection(int(sys.argv[1]))
+    os.set_inheritable(pipe.fileno(), False)  # what handlers execute does not keep it open
     os.register_at_fork(after_in_child=pipe.close)
     settings = settings_module.load()
     try:

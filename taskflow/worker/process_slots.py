@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -55,10 +55,23 @@ class Child:
             )
         finally:
             theirs.close()
+        self._end = _end_of(self._process.pid)
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def hear(self, attempt: Attempt, seconds: float) -> tuple[Any, ...] | None:
+        """What it says next of its attempt, or None if that is nothing within so many seconds.
+
+        Raises `EOFError` if it has ended, also where a process that it has started keeps the pipe open.
+        """
+        ready = wait([self.pipe] if self._end is None else [self.pipe, self._end], seconds)
+        if self.pipe in ready:
+            return _received(self.pipe, attempt)
+        if ready:
+            raise EOFError
+        return None
 
     def look(self) -> None:
         """Learn whether it is ready, waiting for a moment. Raises `NotReady` if it never will be."""
@@ -101,7 +114,19 @@ class Child:
         """Wait for its end and say how it came."""
         code = self._process.wait()
         self.pipe.close()
+        if self._end is not None:
+            os.close(self._end)
+            self._end = None
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _end_of(pid: int) -> int | None:
+    """A file that is readable when this process has ended. None where there is no such thing (not Linux): its end is
+    noticed by that of the pipe then."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 class ProcessSlots:
@@ -200,7 +225,7 @@ class ProcessSlots:
             child.pipe.send((attempt.task, remaining, attempt.worker_id, attempt.waited_seconds))
             if attempt.cancel_requested:  # before there was anything to stop
                 child.kill()
-            outcome = self._ended(child.pipe, attempt)
+            outcome = self._ended(child, attempt)
         except (EOFError, OSError):
             pass
         child.runs(None)
@@ -227,12 +252,12 @@ class ProcessSlots:
         if not self._closed and self._slots.in_flight.settle(attempt):
             self._slots.endings.put(ending(attempt, outcome))
 
-    def _ended(self, pipe: Connection, attempt: Attempt) -> Outcome | None:
+    def _ended(self, child: Child, attempt: Attempt) -> Outcome | None:
         """Listen to the child until it has ended the attempt, or the time is up: None then."""
         while (remaining := attempt.deadline - time.monotonic()) > 0:
-            if not pipe.poll(min(remaining, LONGEST_POLL_SECONDS)):
-                continue
-            match _received(pipe, attempt):
+            match child.hear(attempt, min(remaining, LONGEST_POLL_SECONDS)):
+                case None:
+                    continue
                 case ("ended", outcome, dropped):
                     if attempt.logs is not None:
                         attempt.logs.dropped = dropped

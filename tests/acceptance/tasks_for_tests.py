@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import math
 import multiprocessing
@@ -241,6 +242,24 @@ forks_on_apart = task("forks_on_apart", isolation="process", max_attempts=1)(for
 def confused_apart(payload: dict[str, Any], context: Context) -> None:
     """Say through its process's pipe that another attempt has ended."""
     context._attempt._pipe.send(((0, 7), "ended", None, 0))  # type: ignore[attr-defined]
+
+
+@task("helped_apart", isolation="process", max_attempts=1)
+def helped_apart(payload: dict[str, Any], context: Context) -> None:
+    """Start a process, in the `way` that the payload says, that stays as long as nobody kills it; then wait for ever,
+    or be killed if it `dies`."""
+    match payload["way"]:
+        case "forked":
+            FORK.Process(target=signal.pause).start()
+        case "executed":
+            os.system("sleep 600 &")
+        case "unseen":  # by a library: the interpreter does not know of it
+            if ctypes.PyDLL(None).fork() == 0:
+                signal.pause()
+    if payload["dies"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _mark("arrived", payload, context)
+    signal.pause()
 
 
 @task("spin")

@@ -88,6 +88,20 @@ def test_a_process_that_speaks_of_another_attempt_is_used_for_none(connection, d
     assert value(connection, "result", next_) == {"number": 1}
 
 
+@pytest.mark.parametrize("way", ["forked", "executed", "unseen"])
+def test_a_process_with_a_helper_that_lives_on_is_cancelled_and_its_death_is_noticed(
+    connection, dsn, gate, start_worker, wait_until, way
+) -> None:
+    start_worker(dsn, "--concurrency", "1")
+    [dies] = enqueue(connection, "helped_apart", {**gate.payload, "way": way, "dies": True})
+    wait_until(lambda: value(connection, "state", dies) == "dead_letter")
+    assert value(connection, "error", dies) == "the handler's process was killed by SIGKILL"
+    [waits] = enqueue(connection, "helped_apart", {**gate.payload, "way": way, "dies": False})
+    wait_until(gate.arrivals)
+    connection.execute("SELECT taskflow.cancel(%s)", (waits,))
+    wait_until(lambda: value(connection, "state", waits) == "cancelled")
+
+
 def gone(pid: int) -> bool:
     """Whether it has ended; its parent may not have asked."""
     try:
