@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -16,6 +15,8 @@ from taskflow.client.foreign import (
     below_async_django,
     below_async_sqlalchemy,
     bound,
+    commits_each,
+    driver_below_async_sqlalchemy,
     is_async_sqlalchemy,
     refuse,
     sqlalchemy_errors_translated,
@@ -51,20 +52,37 @@ async def execute(connection: AnyAsyncConnection, operation: Operation[Answer]) 
 async def execute_together(connection: AnyAsyncConnection, operations: list[Operation[Answer]]) -> list[Answer]:
     """Run statements, all or none: in the transaction that is open, else in one of their own (autocommit)."""
     connection = below_async_django(connection)
-    async with together(connection, len(operations)):
+    async with await together(connection, len(operations)):
         return [await execute(connection, operation) for operation in operations]
 
 
-def together(connection: AnyAsyncConnection, statements: int) -> AbstractAsyncContextManager[Any]:
+async def together(connection: AnyAsyncConnection, statements: int) -> AbstractAsyncContextManager[Any]:
     """A transaction for statements on a connection that would commit each by itself; nothing on any other."""
-    commits_each = (
-        isinstance(connection, psycopg.AsyncConnection)
-        and connection.autocommit
-        and connection.info.transaction_status == TransactionStatus.IDLE
-    )
-    if commits_each and statements > 1:
-        return connection.transaction()  # type: ignore[union-attr]
+    if statements > 1:
+        if isinstance(connection, psycopg.AsyncConnection):
+            if commits_each(connection):
+                return connection.transaction()
+        elif is_async_sqlalchemy(connection) and commits_each(await driver_below_async_sqlalchemy(connection)):
+            return _begun(connection)
     return nullcontext()
+
+
+@asynccontextmanager
+async def _begun(connection: Any) -> AsyncIterator[None]:
+    """A transaction on a connection of SQLAlchemy that is to commit each statement: its own would do nothing."""
+
+    async def run(sql: str) -> None:
+        with sqlalchemy_errors_translated():
+            await connection.execute(*bound(Operation(sql, (), len)))
+
+    await run("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # a connection that cannot do this is lost, and the transaction with it
+            await run("ROLLBACK")
+        raise
+    await run("COMMIT")
 
 
 async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> int:
@@ -72,7 +90,7 @@ async def copy(connection: AnyAsyncConnection, statements: Iterable[tuple[str, I
     driver = await driver_connection(connection)
     count = 0
     with errors_translated():
-        async with together(driver, 2):
+        async with await together(driver, 2):
             cursor = psycopg.AsyncCursor(driver)
             for statement, rows in statements:
                 async with cursor.copy(statement.encode()) as stream:

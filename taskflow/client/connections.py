@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
@@ -17,6 +16,8 @@ from taskflow.client.foreign import (
     below_django,
     below_sqlalchemy,
     bound,
+    commits_each,
+    driver_below_sqlalchemy,
     is_sqlalchemy,
     refuse,
     sqlalchemy_errors_translated,
@@ -58,14 +59,31 @@ def execute_together(connection: AnyConnection, operations: list[Operation[Answe
 
 def together(connection: AnyConnection, statements: int) -> AbstractContextManager[Any]:
     """A transaction for statements on a connection that would commit each by itself; nothing on any other."""
-    commits_each = (
-        isinstance(connection, psycopg.Connection)
-        and connection.autocommit
-        and connection.info.transaction_status == TransactionStatus.IDLE
-    )
-    if commits_each and statements > 1:
-        return connection.transaction()  # type: ignore[union-attr]
+    if statements > 1:
+        if isinstance(connection, psycopg.Connection):
+            if commits_each(connection):
+                return connection.transaction()
+        elif is_sqlalchemy(connection) and commits_each(driver_below_sqlalchemy(connection)):
+            return _begun(connection)
     return nullcontext()
+
+
+@contextmanager
+def _begun(connection: Any) -> Iterator[None]:
+    """A transaction on a connection of SQLAlchemy that is to commit each statement: its own would do nothing."""
+
+    def run(sql: str) -> None:
+        with sqlalchemy_errors_translated():
+            connection.execute(*bound(Operation(sql, (), len)))
+
+    run("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # a connection that cannot do this is lost, and the transaction with it
+            run("ROLLBACK")
+        raise
+    run("COMMIT")
 
 
 def copy(connection: AnyConnection, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> int:

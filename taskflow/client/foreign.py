@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from taskflow.errors import DatabaseUnavailable
 from taskflow.store.client_statements import Operation
@@ -139,16 +140,34 @@ class _OtherDriversError:
         return str(self._original)
 
 
+def driver_below_sqlalchemy(connection: Any) -> Any:
+    """The driver's connection below SQLAlchemy's, whichever driver that is."""
+    holder = connection.connection() if callable(connection.connection) else connection  # a session, or a connection
+    return holder.connection.driver_connection
+
+
+async def driver_below_async_sqlalchemy(connection: Any) -> Any:
+    """The same for asyncio."""
+    holder = connection if hasattr(connection, "get_raw_connection") else await connection.connection()
+    return (await holder.get_raw_connection()).driver_connection
+
+
 def below_sqlalchemy(connection: Any) -> psycopg.Connection[Any]:
     """The driver's connection below SQLAlchemy's, for COPY. Raises `TypeError` if it is not psycopg's."""
-    holder = connection.connection() if callable(connection.connection) else connection  # a session, or a connection
-    return _psycopg(holder.connection.driver_connection, psycopg.Connection, *_COPY)
+    return _psycopg(driver_below_sqlalchemy(connection), psycopg.Connection, *_COPY)
 
 
 async def below_async_sqlalchemy(connection: Any) -> psycopg.AsyncConnection[Any]:
     """The same for asyncio."""
-    holder = connection if hasattr(connection, "get_raw_connection") else await connection.connection()
-    return _psycopg((await holder.get_raw_connection()).driver_connection, psycopg.AsyncConnection, *_COPY)
+    return _psycopg(await driver_below_async_sqlalchemy(connection), psycopg.AsyncConnection, *_COPY)
+
+
+def commits_each(connection: Any) -> bool:
+    """Whether a connection of psycopg, 2 or 3, commits each statement by itself, and no transaction is open on it. Of
+    other drivers' this is not known: no."""
+    if not getattr(connection, "autocommit", False) or not hasattr(connection, "info"):
+        return False
+    return bool(connection.info.transaction_status == TransactionStatus.IDLE)  # a number, the same in both
 
 
 _COPY = ("COPY below SQLAlchemy", "postgresql+psycopg://; enqueue_many works with any driver")

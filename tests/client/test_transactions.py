@@ -92,6 +92,43 @@ def test_many_tasks_on_an_autocommit_connection_are_stored_all_or_none(client, c
     assert count() == 1_501
 
 
+MANY = [{"type": "mail"}] * 1_500
+REFUSED = [*MANY, *[{"type": "mail", "unique_key": "k", "on_conflict": "error"}] * 2]
+
+
+@pytest.mark.parametrize("make", [lambda engine: engine.connect(), Session], ids=["connection", "session"])
+def test_many_tasks_on_a_sqlalchemy_connection_in_autocommit_are_stored_all_or_none(client, engine, count, make):
+    with make(engine.execution_options(isolation_level="AUTOCOMMIT")) as own:
+        with pytest.raises(UniqueConflict):
+            client.enqueue_many(REFUSED, connection=own)
+        assert count() == 0
+        client.enqueue_many(MANY, connection=own)
+        assert count() == 1_500
+        own.execute(text("BEGIN"))  # by hand: the transaction is the caller's
+        client.enqueue_many(MANY, connection=own)
+        own.execute(text("ROLLBACK"))
+    assert count() == 1_500
+
+
+@pytest.mark.parametrize("make", [lambda engine: engine.connect(), AsyncSession], ids=["connection", "session"])
+def test_many_tasks_on_sqlalchemys_async_connection_in_autocommit_are_stored_all_or_none(dsn, count, make):
+    async def scenario():
+        client = AsyncClient("postgresql://nobody@localhost:1/nowhere")
+        connect_args = psycopg.conninfo.conninfo_to_dict(dsn)
+        engine = create_async_engine(
+            DRIVERS[0], connect_args=connect_args, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        async with make(engine) as own:
+            with pytest.raises(UniqueConflict):
+                await client.enqueue_many(REFUSED, connection=own)
+            assert count() == 0
+            await client.enqueue_many(MANY, connection=own)
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    assert count() == 1_500
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_a_sqlalchemy_connections_transaction_decides(client, engine, count, commit):
     with engine.connect() as own:
