@@ -52,10 +52,10 @@ def run_sync(attempt: Attempt) -> Outcome:
     try:
         result = _called(attempt)
     except BaseException as error:  # noqa: BLE001  (SystemExit too: a handler does not end the worker)
-        if _forks != forks:
+        if _forks != forks:  # pragma: no cover  (in a fork)
             _leave(error)
         return outcome_of(error)
-    if _forks != forks:
+    if _forks != forks:  # pragma: no cover  (in a fork)
         _leave()
     return NO_RESULT if result is None else Succeeded(result)
 
@@ -90,10 +90,10 @@ async def _awaited(attempt: Attempt) -> Any:
     try:
         result = await _called(attempt)
     except BaseException as error:
-        if _forks != forks:
+        if _forks != forks:  # pragma: no cover  (in a fork)
             _leave(error)
         raise
-    if _forks != forks:
+    if _forks != forks:  # pragma: no cover  (in a fork)
         _leave()
     return result
 

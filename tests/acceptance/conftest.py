@@ -17,6 +17,7 @@ MEASURED = {
     "test_event_keys",
     "test_events",
     "test_events_of_tasks",
+    "test_helper_processes",
     "test_limits",
     "test_pgbouncer",
     "test_schedules",

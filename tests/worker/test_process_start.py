@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,16 @@ def test_a_process_that_ends_over_its_imports_fails_the_attempt_with_the_reason(
     with bench.worker(**broken):
         assert bench.ended(task_id, "error") == ("dead_letter", error.format(file=tmp_path / "slow_module.py"))
     assert [status for _, status, _ in bench.executions(task_id)] == ["failed", "failed"]
+
+
+def test_the_death_of_a_process_is_noticed_by_the_end_of_its_pipe_too(
+    bench: Bench, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")  # as where there is none
+    dying = declare("", "def apart(payload):\n    os.kill(os.getpid(), 9)\n", max_attempts=1)
+    task_id = bench.enqueue("apart")
+    with bench.worker(**dying):
+        assert bench.ended(task_id, "error") == ("dead_letter", "the handler's process was killed by SIGKILL")
 
 
 def test_imports_that_do_not_end_fail_the_attempt_within_a_bound(
