@@ -43,7 +43,7 @@ class Child:
     def __init__(self, environment: dict[str, str]) -> None:
         self.ready = False
         self._started = time.monotonic()
-        self._attempt: Attempt | None = None
+        self.attempt: Attempt | None = None
         self._lock = threading.Lock()
         self.pipe, theirs = Pipe()
         try:
@@ -95,20 +95,24 @@ class Child:
                     "modules that declare handlers"
                 )
 
-    def kill(self) -> None:
-        """End it at once; a process that has ended already is no error."""
+    def kill(self, attempt: Attempt | None = None) -> None:
+        """End it at once, and if that is to end an attempt, what its handler has started as well: a pool would wait for
+        ever. Not what has a session or a group of its own. A process that has ended already is no error."""
+        if attempt is not None and self._process.returncode is None:  # not reaped, so its number is nobody else's
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def runs(self, attempt: Attempt | None) -> None:
         """From now on it runs this one, or none."""
         with self._lock:
-            self._attempt = attempt
+            self.attempt = attempt
 
     def interrupt(self, attempt: Attempt) -> None:
         """End it if it runs this attempt, and not already the next one."""
         with self._lock:
-            if self._attempt is attempt:
-                self.kill()
+            if self.attempt is attempt:
+                self.kill(attempt)
 
     def reap(self) -> str:
         """Wait for its end and say how it came."""
@@ -163,7 +167,7 @@ class ProcessSlots:
     def close(self) -> None:
         self._closed = True
         for child in list(self._children):
-            child.kill()
+            child.kill(child.attempt)
         for _ in range(self._threads):
             self._waiting.put(None)
 
@@ -240,7 +244,7 @@ class ProcessSlots:
     def _discard(self, child: Child, attempt: Attempt | None = None) -> str:
         """End the child for good, and say how it ended. What it had still to say of its attempt is listened to."""
         self._children.discard(child)
-        child.kill()
+        child.kill(attempt)
         if attempt is not None:
             with suppress(EOFError, OSError, AnotherAttempt):
                 while child.pipe.poll(LAST_WORDS_SECONDS):

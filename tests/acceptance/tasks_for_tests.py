@@ -17,6 +17,8 @@ import threading
 import time
 from typing import Any
 
+import psutil
+
 from taskflow import Context, Retry, task
 
 FORK = multiprocessing.get_context("fork")
@@ -244,6 +246,12 @@ def confused_apart(payload: dict[str, Any], context: Context) -> None:
     context._attempt._pipe.send(((0, 7), "ended", None, 0))  # type: ignore[attr-defined]
 
 
+def _group_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return None
+
+
 @task("helped_apart", isolation="process", max_attempts=1)
 def helped_apart(payload: dict[str, Any], context: Context) -> None:
     """Start a process, in the `way` that the payload says, that stays as long as nobody kills it; then wait for ever,
@@ -256,6 +264,8 @@ def helped_apart(payload: dict[str, Any], context: Context) -> None:
         case "unseen":  # by a library: the interpreter does not know of it
             if ctypes.PyDLL(None).fork() == 0:
                 signal.pause()
+    with open(payload["file"], "w") as file:
+        file.write(" ".join(str(pid) for pid in psutil.pids() if pid != os.getpid() and _group_of(pid) == os.getpid()))
     if payload["dies"]:
         os.kill(os.getpid(), signal.SIGKILL)
     _mark("arrived", payload, context)

@@ -89,17 +89,26 @@ def test_a_process_that_speaks_of_another_attempt_is_used_for_none(connection, d
 
 
 @pytest.mark.parametrize("way", ["forked", "executed", "unseen"])
-def test_a_process_with_a_helper_that_lives_on_is_cancelled_and_its_death_is_noticed(
-    connection, dsn, gate, start_worker, wait_until, way
+def test_a_process_with_a_helper_is_cancelled_its_death_is_noticed_and_the_helper_goes_with_it(
+    connection, dsn, gate, start_worker, wait_until, way, tmp_path
 ) -> None:
+    payload = {**gate.payload, "way": way, "file": str(tmp_path / "helpers")}
+
+    def helpers_end() -> bool:
+        helpers = [int(pid) for pid in (tmp_path / "helpers").read_text().split()]
+        assert helpers
+        return all(gone(pid) for pid in helpers)
+
     start_worker(dsn, "--concurrency", "1")
-    [dies] = enqueue(connection, "helped_apart", {**gate.payload, "way": way, "dies": True})
+    [dies] = enqueue(connection, "helped_apart", payload | {"dies": True})
     wait_until(lambda: value(connection, "state", dies) == "dead_letter")
     assert value(connection, "error", dies) == "the handler's process was killed by SIGKILL"
-    [waits] = enqueue(connection, "helped_apart", {**gate.payload, "way": way, "dies": False})
+    wait_until(helpers_end)
+    [waits] = enqueue(connection, "helped_apart", payload | {"dies": False})
     wait_until(gate.arrivals)
     connection.execute("SELECT taskflow.cancel(%s)", (waits,))
     wait_until(lambda: value(connection, "state", waits) == "cancelled")
+    wait_until(helpers_end)
 
 
 def gone(pid: int) -> bool:
