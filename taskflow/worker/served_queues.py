@@ -21,16 +21,16 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 class ServedQueues:
     """What is known of queues, read again every few seconds and when somebody says that it has changed.
 
-    `chosen`: the queues to serve; none: every one. `types`: what the worker can run. `learnt` is called with the
-    settings of queues whenever they were read.
+    `chosen`: the queues to serve; none: every one. `types`: what the worker can run. `on_settings` is called with
+    the settings of queues whenever they were read.
     """
 
     def __init__(
-        self, chosen: Sequence[str], types: str, learnt: Callable[[Mapping[str, QueueSettings]], None]
+        self, chosen: Sequence[str], types: str, on_settings: Callable[[Mapping[str, QueueSettings]], None]
     ) -> None:
         self._chosen = chosen
         self._types = types
-        self._learnt = learnt
+        self._on_settings = on_settings
         self._names = list(chosen)
         self._paused: set[str] = set()
         self._read = float("-inf")
@@ -41,7 +41,7 @@ class ServedQueues:
             self._read = time.monotonic()
             settings = queues.read(connection)
             self._paused = {name for name, queue in settings.items() if queue.paused}
-            self._learnt(settings)
+            self._on_settings(settings)
             if not self._chosen:
                 self._learn(tasks.next_due(connection, None, self._types))
         return [name for name in self._names if name not in self._paused]

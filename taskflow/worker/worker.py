@@ -53,6 +53,7 @@ class Worker:
         self._stopping = StopFlag()
         self._gone = Event()
         self._left_running = False
+        self._deadline = float("inf")
         self.drained = False
         """Whether an operator has had it end: nobody is to start another one in its place."""
         self._in_flight = InFlight()
@@ -122,12 +123,17 @@ class Worker:
         threads that a handler has started, and trips over those of slots."""
         return self._left_running or self._dispatcher.abandoned_threads > 0
 
+    @property
+    def seconds_left(self) -> float:
+        """How much of the time to drain is left; negative when it is over."""
+        return self._deadline - time.monotonic()
+
     def _drain(self) -> None:
         """Claim nothing more, give back what has not started, let finish what runs, and leave."""
-        deadline = time.monotonic() + self._settings.drain_timeout
+        self._deadline = time.monotonic() + self._settings.drain_timeout
 
         def remaining() -> float:
-            return max(FLUSH_SECONDS, deadline - time.monotonic())
+            return max(FLUSH_SECONDS, self.seconds_left)
 
         for worker_id in self._identity.all():  # for those who look at the list of workers
             self._completer.tell("set_state", partial(workers.set_state, worker_id=worker_id, state="draining"))
@@ -139,7 +145,7 @@ class Worker:
             self._log.warning("not_released", error=str(error).strip())
             released = 0
         self._log.info("worker_draining", running=len(self._in_flight), released=released)
-        while self._in_flight.all() and time.monotonic() < deadline:
+        while self._in_flight.all() and self.seconds_left > 0:
             self._gone.wait(0.02)
             self._dispatcher.tick()
         self._end_the_rest()

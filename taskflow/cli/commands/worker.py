@@ -26,7 +26,7 @@ from taskflow.worker import Supervisor, Worker
 from taskflow.worker.imports import import_handlers
 from taskflow.worker.supervisor import EXIT_DRAINED
 
-EXIT_SECONDS = 2.0  # for what the interpreter does at its end
+EXIT_SECONDS = 2.0  # at least, for what the interpreter does at its end
 
 
 @click.command("worker")
@@ -86,12 +86,13 @@ def command(
         code = runnable.run()
     if candidate is not None:
         candidate.stop(2.0)
-    if member is not None and isinstance(runnable, Worker) and runnable.drained:
-        code = code or EXIT_DRAINED
-    if isinstance(runnable, Worker) and runnable.has_running_threads:
-        sys.stderr.flush()
-        os._exit(code)
-    _end_within(EXIT_SECONDS, code)
+    if isinstance(runnable, Worker):
+        if member is not None and runnable.drained:
+            code = code or EXIT_DRAINED
+        if runnable.has_running_threads:
+            sys.stderr.flush()
+            os._exit(code)
+        _end_within(max(EXIT_SECONDS, runnable.seconds_left), code)
     sys.exit(code)
 
 

@@ -15,6 +15,7 @@ from taskflow.web.http.payload_size import check_payload_size
 from taskflow.web.models.tasks import CreatedTask, Executions, Task, TaskBody, TaskQuery
 from taskflow.web.services import redaction_for_caller, services
 from taskflow.web.tasks.creation import enqueue
+from taskflow.web.tasks.lost_secrets import check_no_marks
 from taskflow.web.tasks.representation import execution_body
 from taskflow.web.tasks.room import room_for
 from taskflow.web.tasks.task_rows import ID, check_visible, columns_of, created_answer, read_row, task_answer
@@ -47,6 +48,8 @@ def create(body: TaskBody) -> Response:
     """
     require_queue(body.queue or "default")
     check_payload_size(body.payload)
+    if body.on_conflict == "replace":
+        check_no_marks(payload=body.payload)
     shared = services()
     shared.types.check(body.type, body.payload)
     place = room_for(body.queue, [(body.type, body.unique_key) if body.unique_key else None])

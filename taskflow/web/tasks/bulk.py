@@ -21,6 +21,7 @@ from taskflow.web.http.payload_size import check_encoded_size
 from taskflow.web.http.problems import Problem, problem_of
 from taskflow.web.models.tasks import TaskBody
 from taskflow.web.services import services
+from taskflow.web.tasks.lost_secrets import check_no_marks
 from taskflow.web.tasks.rivals import rival_withheld, taken_elsewhere
 from taskflow.web.tasks.room import room_for, room_for_some
 
@@ -258,6 +259,8 @@ def _add(batch: Batch, checks: _Checks, index: int, value: Any, *, looked_throug
     payload = encode(body.payload)
     if len(payload) > checks.largest:
         check_encoded_size(len(payload))
+    if body.on_conflict == "replace":
+        check_no_marks(payload=body.payload)
     checks.types.check(body.type, body.payload)
     batch.rows[index] = orjson.dumps(_row(body, payload))
     batch.queues[index] = queue
