@@ -109,6 +109,7 @@ def _task_columns() -> list[Column[Any]]:
         Column("error", Text),
         Column("fingerprint", Text),
         Column("claim_number", BigInteger),
+        Column("key_state", task_state),
     ]
 
 
@@ -252,6 +253,10 @@ workers = Table(
     _set("last_heartbeat", Time),
     _set("started_at", Time),
     _set("version", Text),
+)
+
+claims = Table(
+    "claims", metadata, _key("worker_id", BigInteger), _key("id", BigInteger), _set("task_ids", ARRAY(BigInteger))
 )
 
 leases = Table("leases", metadata, _key("name", Text), _set("holder", Text), _set("expires_at", Time))

@@ -50,7 +50,7 @@ BEGIN
         GROUP BY g.key ORDER BY g.key
     LOOP
         SELECT least(v_key.wanted, v_limit - count(*)) INTO v_room FROM taskflow.tasks_live t
-        WHERE t.queue = p_queue AND t.concurrency_key = v_key.key AND t.worker_id IS NOT NULL;
+        WHERE t.queue = p_queue AND t.concurrency_key = v_key.key AND t.key_state = 'running';
         v_first := '{}';
         IF v_room > 0 THEN
             v_next := taskflow.first_of_key(p_queue, v_key.key, v_key.types, v_key.met, v_room, p_now);
@@ -85,7 +85,7 @@ BEGIN
         END IF;
     END LOOP;
     IF cardinality(v_blocked) > 0 THEN
-        UPDATE taskflow.tasks_live t SET state = 'blocked', updated_at = now(), version = t.version + 1
+        UPDATE taskflow.tasks_live t SET state = 'blocked', key_state = 'blocked', updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (v_blocked);
     END IF;
     passed := cardinality(v_blocked) + (SELECT count(*) FROM unnest(p_ids) i WHERE i = ANY (admitted));

@@ -1,4 +1,4 @@
--- Gives a row, with the defaults, to every queue that has waiting tasks and none: a task inserted with SQL may name any
+-- Gives a row, with the defaults, to every queue that has tasks that wait or run, and no row: a task inserted with SQL may name any
 -- queue, and operators should find it. The queues are found by skipping from one to the next in the index tasks_claim.
 CREATE OR REPLACE FUNCTION taskflow.adopt_queues() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -12,7 +12,7 @@ DECLARE
 BEGIN
     LOOP
         SELECT c.queue INTO v_queue FROM taskflow.tasks_live c
-        WHERE c.queue > v_queue AND c.state IN ('pending', 'retrying') ORDER BY c.queue LIMIT 1;
+        WHERE c.queue > v_queue AND c.key_state IS DISTINCT FROM 'blocked' ORDER BY c.queue LIMIT 1;
         EXIT WHEN NOT FOUND;
         IF NOT EXISTS (SELECT FROM taskflow.queues q WHERE q.name = v_queue) THEN
             INSERT INTO taskflow.queues (name) VALUES (v_queue) ON CONFLICT DO NOTHING;

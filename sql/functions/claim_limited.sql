@@ -52,6 +52,7 @@ DECLARE
     v_task record;
     v_place integer;
     v_total integer := 0;
+    v_claimed bigint[] := '{}';
 BEGIN
     IF p_options ->> 'commit' = 'async' THEN
         PERFORM set_config('synchronous_commit', 'off', true);
@@ -68,11 +69,12 @@ BEGIN
             UPDATE taskflow.tasks_live t SET claim_number = nextval('taskflow.claim_numbers')
             WHERE t.id = ANY (ARRAY(
                 SELECT r.id FROM taskflow.tasks_live r
-                WHERE r.worker_id IS NOT NULL AND r.queue = p_queue AND r.claim_number IS NULL FOR UPDATE SKIP LOCKED));
+                WHERE r.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c))
+                  AND r.state = 'running' AND r.queue = p_queue AND r.claim_number IS NULL FOR UPDATE SKIP LOCKED));
         END IF;
         SELECT v_queue.max_workers - count(*), coalesce(min(t.claim_number), p_floor) INTO v_left, v_floor
         FROM taskflow.tasks_live t
-        WHERE t.queue = p_queue AND t.claim_number >= p_floor AND t.worker_id IS NOT NULL;
+        WHERE t.queue = p_queue AND t.claim_number >= p_floor AND t.state = 'running';
         v_room := least(v_room, greatest(p_free, v_left - v_queue.max_workers / 2), v_left);
         IF v_left <= 0 THEN
             v_held_until := 'infinity';
@@ -131,7 +133,8 @@ BEGIN
                     WHERE c.queue = p_queue AND c.priority = v_priority
                       AND (c.run_at, c.id) > (p_after_run_at[v_priority + 1], p_after_id[v_priority + 1])
                       AND c.run_at <= v_now - (v_level - v_priority) * v_aging
-                      AND c.state IN ('pending', 'retrying') AND c.type = ANY (v_types)
+                      AND c.state IN ('pending', 'retrying') AND c.key_state IS DISTINCT FROM 'blocked'
+                      AND c.type = ANY (v_types)
                     ORDER BY c.run_at, c.id
                     LIMIT v_room
                     FOR UPDATE SKIP LOCKED);
@@ -173,11 +176,13 @@ BEGIN
                 UPDATE taskflow.tasks_live t
                 SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now, started_at = NULL,
                     updated_at = now(), version = t.version + 1, progress = NULL, progress_message = NULL,
-                    claim_number = v_number
+                    claim_number = v_number,
+                    key_state = CASE WHEN t.concurrency_key IS NOT NULL THEN 'running'::taskflow.task_state END
                 WHERE t.id = ANY (v_kept)
                 RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
                           t.payload::jsonb, nullif(t.metadata::jsonb, '{}'), t.timeout, t.losses, NULL::bigint,
                           NULL::double precision, NULL::integer;
+                v_claimed := v_claimed || v_kept;
                 v_room := v_room - cardinality(v_kept);
                 v_total := v_total + cardinality(v_kept);
                 -- Once more only where types or keys at their limit stood before others.
@@ -186,6 +191,9 @@ BEGIN
         END LOOP;
     END LOOP;
 
+    IF v_total > 0 THEN
+        INSERT INTO taskflow.claims (worker_id, task_ids) VALUES (p_worker, v_claimed);
+    END IF;
     IF v_total > 0 AND v_left = v_queue.max_workers THEN
         v_floor := v_number;
     END IF;

@@ -14,7 +14,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT t.id, t.run_at FROM taskflow.tasks_live t
             WHERE t.queue = p_queue AND t.concurrency_key = p_key AND t.type = y.type AND t.priority = p.priority
-              AND t.run_at <= p_now AND t.worker_id IS NULL
+              AND t.run_at <= p_now AND t.key_state IS DISTINCT FROM 'running'
             ORDER BY t.run_at, t.id LIMIT least(y.most, p_room)) c
         ORDER BY p.priority DESC, c.run_at, c.id
         LIMIT p_room);

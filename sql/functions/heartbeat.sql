@@ -1,5 +1,6 @@
 -- A worker is alive. In: which attempts have begun since the last heartbeat. Out: whether the worker is still known (if
--- not, it was given up and must register anew), what an operator wants of it, and which of its tasks to cancel.
+-- not, it was given up and must register anew), what an operator wants of it, and which of its tasks to cancel. And its
+-- claims of which nothing runs any more are removed.
 CREATE OR REPLACE FUNCTION taskflow.heartbeat(
     p_worker bigint, p_active integer, p_started_ids bigint[], p_started_attempts integer[], p_waited double precision[],
     OUT known boolean, OUT state text, OUT cancelled bigint[])
@@ -18,5 +19,6 @@ BEGIN
         PERFORM taskflow.mark_started(p_worker, p_started_ids, p_started_attempts, p_waited);
     END IF;
     cancelled := ARRAY(SELECT t.id FROM taskflow.tasks_live t
-                       WHERE t.worker_id = p_worker AND t.cancel_requested AND t.state = 'running');
+                       WHERE t.cancel_requested AND t.worker_id = p_worker AND t.state = 'running');
+    PERFORM taskflow.forget_claims(p_worker);
 END $$;

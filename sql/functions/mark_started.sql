@@ -13,7 +13,7 @@ AS $$
     UPDATE taskflow.tasks_live t
     SET started_at = t.claimed_at + p_waited[width_bucket(t.id, p_ids)] * interval '1 second',
         version = t.version + 1
-    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND coalesce(t.worker_id, 0) = p_worker
+    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker
       AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
     RETURNING t.id
 $$;

@@ -17,7 +17,7 @@ BEGIN
     LOOP
         IF p_queues IS NULL THEN
             SELECT c.queue INTO v_queue FROM taskflow.tasks_live c
-            WHERE c.queue > v_queue AND c.state IN ('pending', 'retrying') ORDER BY c.queue LIMIT 1;
+            WHERE c.queue > v_queue AND c.key_state IS DISTINCT FROM 'blocked' ORDER BY c.queue LIMIT 1;
         ELSE
             v_index := v_index + 1;
             v_queue := p_queues[v_index];
@@ -27,7 +27,7 @@ BEGIN
         FOR v_priority IN 0 .. 3 LOOP
             SELECT c.run_at INTO v_next FROM taskflow.tasks_live c
             WHERE c.queue = v_queue AND c.priority = v_priority AND c.state IN ('pending', 'retrying')
-              AND c.type = ANY (p_types)
+              AND c.key_state IS DISTINCT FROM 'blocked' AND c.type = ANY (p_types)
             ORDER BY c.run_at, c.id LIMIT 1;
             v_first := least(v_first, v_next);
         END LOOP;

@@ -1,7 +1,7 @@
--- The worker ids of running tasks that have no row in workers: each costs one descent of the index tasks_worker.
+-- The worker ids of claims that have no row in workers: each costs one descent of the primary key of claims.
 -- Only the gaps between the ids of known workers are looked through. Below the id of a busy worker lie the index entries
--- of everything it has finished, dead but not yet removed; to walk over them, with an old snapshot held a million,
--- at every look of the rescuer would be dear.
+-- of all its claims, dead but not yet removed; to walk over them, with an old snapshot held very many, at every look of the
+-- rescuer would be dear.
 CREATE OR REPLACE FUNCTION taskflow.orphaned_workers() RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -18,8 +18,8 @@ BEGIN
         FROM (SELECT (-9223372036854775808)::bigint AS id UNION ALL SELECT w.id FROM taskflow.workers w) AS k
     LOOP
         LOOP
-            SELECT t.worker_id INTO v_low FROM taskflow.tasks_live t
-            WHERE t.worker_id > v_low AND t.worker_id < v_high ORDER BY t.worker_id LIMIT 1;
+            SELECT c.worker_id INTO v_low FROM taskflow.claims c
+            WHERE c.worker_id > v_low AND c.worker_id < v_high ORDER BY c.worker_id LIMIT 1;
             EXIT WHEN NOT FOUND;
             RETURN NEXT v_low;
         END LOOP;

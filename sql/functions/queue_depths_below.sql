@@ -8,22 +8,24 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     v_bound constant bigint := pg_relation_size('taskflow.tasks_live') / 100 + p_slack;
+    v_running bigint;
 BEGIN
     queue := '';
     LOOP
         SELECT t.queue INTO queue FROM taskflow.tasks_live t
-        WHERE t.queue > queue AND t.state IN ('pending', 'retrying') ORDER BY t.queue LIMIT 1;
+        WHERE t.queue > queue AND t.key_state IS DISTINCT FROM 'blocked' ORDER BY t.queue LIMIT 1;
         EXIT WHEN NOT FOUND;
         max_depth := least(p_most, (SELECT q.max_depth FROM taskflow.queues q WHERE q.name = queue));
         CONTINUE WHEN max_depth > v_bound;
-        SELECT count(*) INTO depth
+        SELECT coalesce(sum(r.count), 0) INTO v_running FROM taskflow.running_counts(ARRAY[queue]) r;
+        SELECT least(max_depth, greatest(0, count(*) - v_running)) INTO depth
         FROM (SELECT FROM taskflow.tasks_live t
-              WHERE t.queue = queue AND t.state IN ('pending', 'retrying') LIMIT max_depth) AS few;
+              WHERE t.queue = queue AND t.key_state IS DISTINCT FROM 'blocked' LIMIT max_depth + v_running) AS few;
         RETURN NEXT;
     END LOOP;
     -- Empty ones, of which a full one may become in a moment.
     RETURN QUERY
     SELECT q.name::text, least(p_most, q.max_depth), 0 FROM taskflow.queues q
     WHERE least(p_most, q.max_depth) <= v_bound AND NOT EXISTS (
-        SELECT FROM taskflow.tasks_live t WHERE t.queue = q.name AND t.state IN ('pending', 'retrying'));
+        SELECT FROM taskflow.tasks_live t WHERE t.queue = q.name AND t.key_state IS DISTINCT FROM 'blocked');
 END $$;

@@ -17,7 +17,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM FROM taskflow.tasks_live t
-    WHERE t.queue = p_queue AND t.state IN ('pending', 'retrying') OFFSET v_most LIMIT 1;
+    WHERE t.queue = p_queue AND t.state IN ('pending', 'retrying') AND t.key_state IS DISTINCT FROM 'blocked'
+    OFFSET v_most LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'the queue "%" is full: as many tasks wait as its max_depth allows, %', p_queue, v_most
             USING ERRCODE = 'TF503', HINT = 'try again when workers have taken some, or raise its max_depth';

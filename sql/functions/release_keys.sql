@@ -5,8 +5,6 @@
 --
 -- As many of each type: the first may be of one that nobody runs at the moment, which should not stop the others. What is
 -- claimable already counts, whichever it is, and is not locked: claims would pass it.
--- The state is compared as text, which no index serves: by its statistics nothing is blocked, so the planner would take an
--- index of what is blocked instead of the primary key, and look at all of it.
 --
 -- p_lock: for who has ended a task. A claim that counted it as running holds the lock until what it has blocked can be
 -- seen here. All locks are taken in one order, and whoever holds one waits for no task. Others, who may be in a
@@ -38,12 +36,13 @@ BEGIN
         FROM unnest(p_queues, p_keys) AS k (queue, key) LEFT JOIN taskflow.queues q ON q.name = k.queue
     LOOP
         SELECT v_key.key_limit - count(*) INTO v_room FROM taskflow.tasks_live t
-        WHERE t.queue = v_key.queue AND t.concurrency_key = v_key.key AND t.worker_id IS NOT NULL;
+        WHERE t.queue = v_key.queue AND t.concurrency_key = v_key.key AND t.key_state = 'running';
         CONTINUE WHEN v_room <= 0;
         v_type := '';
         LOOP
             SELECT t.type INTO v_type FROM taskflow.tasks_live t
-            WHERE t.queue = v_key.queue AND t.concurrency_key = v_key.key AND t.type > v_type AND t.worker_id IS NULL
+            WHERE t.queue = v_key.queue AND t.concurrency_key = v_key.key AND t.type > v_type
+              AND t.key_state IS DISTINCT FROM 'running'
             ORDER BY t.type LIMIT 1;
             EXIT WHEN NOT FOUND;
             v_first := taskflow.first_of_key(v_key.queue, v_key.key, ARRAY[v_type], ARRAY[v_room], v_room, v_now);
@@ -52,24 +51,24 @@ BEGIN
                 v_queues := v_queues || v_key.queue;
             END IF;
             SELECT count(*) INTO v_blocked FROM taskflow.tasks_live t
-            WHERE t.id = ANY (v_first) AND t.state::text = 'blocked';
+            WHERE t.id = ANY (v_first) AND t.state = 'blocked';
             CONTINUE WHEN v_blocked = 0;
             v_first := ARRAY(
-                SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state::text = 'blocked'
+                SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state = 'blocked'
                 FOR UPDATE SKIP LOCKED);
             IF cardinality(v_first) < v_blocked THEN
                 -- Somebody is about to change it: that should not stop the others.
                 v_first := taskflow.first_of_key(
                     v_key.queue, v_key.key, ARRAY[v_type], ARRAY[v_room + 100], v_room + 100, v_now);
                 v_first := ARRAY(
-                    SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state::text = 'blocked'
+                    SELECT t.id FROM taskflow.tasks_live t WHERE t.id = ANY (v_first) AND t.state = 'blocked'
                     ORDER BY t.priority DESC, t.run_at, t.id LIMIT v_blocked FOR UPDATE SKIP LOCKED);
             END IF;
             v_found := v_found || v_first;
         END LOOP;
     END LOOP;
     IF cardinality(v_found) > 0 THEN
-        UPDATE taskflow.tasks_live t SET state = 'pending', updated_at = now(), version = t.version + 1
+        UPDATE taskflow.tasks_live t SET state = 'pending', key_state = NULL, updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (v_found);
     END IF;
     PERFORM taskflow.ring(v_queues);

@@ -19,7 +19,7 @@ BEGIN
     LOOP
         SELECT t.queue, t.concurrency_key INTO v_queue, v_key FROM taskflow.tasks_live t
         WHERE (t.queue::text, t.concurrency_key::text) > (v_queue, v_key)
-          AND t.concurrency_key IS NOT NULL AND t.state = 'blocked'
+          AND t.key_state = 'blocked'
         ORDER BY t.queue::text, t.concurrency_key::text LIMIT 1;
         EXIT WHEN NOT FOUND OR v_queue <> p_only;
         v_queues := v_queues || v_queue;

@@ -11,6 +11,6 @@ AS $$
     UPDATE taskflow.tasks_live t
     SET progress = p_percents[width_bucket(t.id, p_ids)], progress_message = p_messages[width_bucket(t.id, p_ids)],
         updated_at = now(), version = t.version + 1
-    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND coalesce(t.worker_id, 0) = p_worker
+    WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker
       AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]
 $$;

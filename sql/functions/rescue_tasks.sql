@@ -30,8 +30,8 @@ BEGIN
     END IF;
     FOR v_task IN
         SELECT * FROM taskflow.tasks_live t
-        WHERE t.id = ANY (ARRAY(SELECT r.id FROM taskflow.tasks_live r WHERE r.worker_id = p_worker AND r.state = 'running'))
-          AND coalesce(t.worker_id, 0) = p_worker AND t.state = 'running'
+        WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.worker_id = p_worker))
+          AND t.worker_id = p_worker AND t.state = 'running'
         ORDER BY t.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
         SELECT e.new_state INTO v_state FROM taskflow.end_attempt(v_task, 'lost', 0, jsonb_build_object(
@@ -57,8 +57,9 @@ BEGIN
         END IF;
     END LOOP;
     IF v_rescued < p_limit THEN
+        PERFORM taskflow.forget_claims(p_worker);
         DELETE FROM taskflow.workers w WHERE w.id = p_worker
-            AND NOT EXISTS (SELECT FROM taskflow.tasks_live t WHERE t.worker_id = p_worker AND t.state = 'running');
+            AND NOT EXISTS (SELECT FROM taskflow.claims c WHERE c.worker_id = p_worker);
     END IF;
     PERFORM taskflow.ring(v_queues);
     PERFORM taskflow.release_keys(v_key_queues, v_keys, true);

@@ -12,5 +12,6 @@ AS $$
             CROSS JOIN LATERAL (
                 SELECT FROM taskflow.tasks_live c
                 WHERE c.queue = q.name AND c.priority = p.priority AND c.run_at <= now() AND c.state IN ('pending', 'retrying')
+                  AND c.key_state IS DISTINCT FROM 'blocked'
                 ORDER BY c.run_at, c.id LIMIT 1) w)))
 $$;

@@ -32,7 +32,8 @@ BEGIN
            -- Those of its queue that are due and come first; no more than can be counted at once.
            (SELECT count(*)::integer FROM (
                 SELECT FROM taskflow.tasks_live t
-                WHERE t.queue = v_task.queue AND t.state IN ('pending', 'retrying') AND t.run_at <= statement_timestamp()
+                WHERE t.queue = v_task.queue AND t.state IN ('pending', 'retrying')
+                  AND t.key_state IS DISTINCT FROM 'blocked' AND t.run_at <= statement_timestamp()
                   AND (t.priority > v_task.priority
                        OR t.priority = v_task.priority AND (t.run_at, t.id) < (v_task.run_at, v_task.id))
                 LIMIT 1000) AS first)

@@ -19,12 +19,12 @@ BEGIN
     END IF;
     IF v_task.concurrency_key IS NOT NULL AND coalesce(v_queue.key_limit, 1) <= (
         SELECT count(*) FROM taskflow.tasks_live t
-        WHERE t.queue = v_task.queue AND t.concurrency_key = v_task.concurrency_key AND t.worker_id IS NOT NULL) THEN
+        WHERE t.queue = v_task.queue AND t.concurrency_key = v_task.concurrency_key AND t.key_state = 'running') THEN
         RETURN QUERY SELECT 'key_limit', coalesce(v_queue.key_limit, 1), NULL::timestamptz;
     END IF;
     IF v_queue.max_workers <= (
         SELECT count(*) FROM taskflow.tasks_live t
-        WHERE t.queue = v_queue.name AND t.worker_id IS NOT NULL AND t.claim_number IS NOT NULL) THEN
+        WHERE t.queue = v_queue.name AND t.claim_number IS NOT NULL AND t.state = 'running') THEN
         RETURN QUERY SELECT 'max_workers', v_queue.max_workers, NULL::timestamptz;
     END IF;
     RETURN QUERY

@@ -21,11 +21,12 @@ LIMITS = {
 GOAL = Goal(at_least=0.8)
 # One task of a key runs for the whole drain, and all others of the key have been found to have to wait.
 BLOCKED = """
-    INSERT INTO taskflow.tasks (type, concurrency_key, state, run_at)
-    SELECT 'bench.noop', 'full', 'blocked', now() - interval '1 hour' FROM generate_series(1, {count});
-    INSERT INTO taskflow.tasks (type, concurrency_key, state, attempt, claimed_at, started_at, worker_id)
-    SELECT 'bench.noop', 'full', 'running', 1, now(), now(),
-           taskflow.register_worker('bench', 1, NULL, '{{bench.noop}}', 1, 'bench')
+    INSERT INTO taskflow.tasks (type, concurrency_key, state, key_state, run_at)
+    SELECT 'bench.noop', 'full', 'blocked', 'blocked', now() - interval '1 hour' FROM generate_series(1, {count});
+    INSERT INTO taskflow.tasks (type, concurrency_key, state, key_state, attempt, claimed_at, started_at, worker_id)
+    SELECT 'bench.noop', 'full', 'running', 'running', 1, now(), now(),
+           taskflow.register_worker('bench', 1, NULL, '{{bench.noop}}', 1, 'bench');
+    SELECT taskflow.record_claims()
 """
 BLOCKED_GOAL = Goal(at_least=0.95)
 KEYS = {

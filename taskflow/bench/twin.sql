@@ -1,4 +1,4 @@
--- A twin of taskflow.tasks for comparison: the same columns, defaults, partitions and indexes, no triggers, no checks,
+-- A twin of taskflow.tasks for comparison: the same columns, defaults, partitions, indexes and fillfactor, no triggers, no checks,
 -- and plain types instead of domains. Made from the catalog, so that it follows the migrations.
 DROP SCHEMA IF EXISTS taskflow_twin CASCADE;
 CREATE SCHEMA taskflow_twin;
@@ -27,6 +27,12 @@ DECLARE
 BEGIN
     FOR it IN SELECT indexdef FROM pg_indexes WHERE schemaname = 'taskflow' AND tablename = 'tasks_live' LOOP
         EXECUTE replace(it.indexdef, ' ON taskflow.tasks_live ', ' ON taskflow_twin.tasks_live ');
+    END LOOP;
+    FOR it IN
+        SELECT o.option_value FROM pg_class c, pg_options_to_table(c.reloptions) o
+        WHERE c.oid = 'taskflow.tasks_live'::regclass AND o.option_name = 'fillfactor'
+    LOOP
+        EXECUTE format('ALTER TABLE taskflow_twin.tasks_live SET (fillfactor = %s)', it.option_value);
     END LOOP;
 END $$;
 

@@ -40,11 +40,17 @@ class Rescuer(Loop):
         self._clock = clock
         self._seen: dict[int, Sighting] = {}
         self._looked_at = float("-inf")
+        self._claims_recorded = False
 
     def begin(self, connection: Connection) -> None:
         self._seen = {}
+        self._claims_recorded = False
 
     def work(self, connection: Connection) -> float:
+        if not self._claims_recorded:
+            if unknown := rescue.record_claims(connection):
+                log.info("claims_recorded", count=unknown)
+            self._claims_recorded = True
         deadline = self._clock() + ROUND_SECONDS
         for worker_id in self._look(connection):
             if not self._rescue(connection, worker_id, deadline):

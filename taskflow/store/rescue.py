@@ -19,6 +19,15 @@ def observe(connection: psycopg.Connection[Any]) -> dict[int, int | None]:
     return dict(connection.execute(query("observe_workers")).fetchall())
 
 
+def record_claims(connection: psycopg.Connection[Any]) -> int:
+    """Record what runs without a claim, and so would not be rescued; how many tasks that concerned.
+
+    Reads every live task.
+    """
+    row = connection.execute("SELECT taskflow.record_claims()").fetchone()
+    return int(row[0]) if row else 0
+
+
 def rescue(connection: psycopg.Connection[Any], worker_id: int, heartbeat: int | None) -> int:
     """Take one batch of tasks, at most `BATCH`, from a worker whose heartbeat still stands at `heartbeat`.
 

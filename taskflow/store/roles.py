@@ -89,6 +89,7 @@ LEADER_FUNCTIONS = (
     "acquire_lease",
     "release_lease",
     "rescue_tasks",
+    "record_claims",
     "orphaned_workers",
     "release_waiting_keys",
     "forget_ended",
@@ -119,6 +120,7 @@ READABLE = (
     "queues",
     "task_types",
     "workers",
+    "claims",
     "leases",
     "schedules",
     "schedule_runs",
@@ -156,6 +158,7 @@ READER_FUNCTIONS = (
     "queue_depths",
     "queue_depths_below",
     "live_counts",
+    "running_counts",
     "ended_counts",
     "read_totals",
 )
@@ -252,6 +255,7 @@ ROLES = (*OF_PEOPLE_AND_PROGRAMS, SERVER)
 INTERNAL_FUNCTIONS = (
     "admit_keyed",
     "first_of_key",
+    "forget_claims",
     "release_keys",
     "raise_key_limit",
     "types_of",

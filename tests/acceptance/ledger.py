@@ -84,6 +84,16 @@ def assert_in_order(connection: Connection, *, released: bool = False) -> None:
         (released,),
     ).fetchall()
     assert not wrong, f"tasks whose audit does not fit them: {wrong[:10]}"
+    lost = connection.execute(
+        "SELECT worker_id, id FROM taskflow.tasks WHERE state = 'running'"
+        " EXCEPT SELECT worker_id, unnest(task_ids) FROM taskflow.claims"
+    ).fetchall()
+    assert not lost, f"tasks that run and that no rescuer would find: {lost[:10]}"
+    wrong = connection.execute(
+        "SELECT id, state::text, key_state::text FROM taskflow.tasks WHERE key_state IS DISTINCT FROM"
+        " CASE WHEN concurrency_key IS NOT NULL AND state IN ('running', 'blocked') THEN state END"
+    ).fetchall()
+    assert not wrong, f"tasks that are counted wrongly for their key: {wrong[:10]}"
 
 
 def runs(file: Path) -> Counter[tuple[int, int]]:

@@ -177,6 +177,7 @@ def test_a_claim_whose_answer_was_cut_off_is_given_back(connection, dsn, start_w
         "UPDATE taskflow.tasks SET state = 'running', attempt = 1, claimed_at = now(), run_at = now(),"
         " worker_id = (SELECT id FROM taskflow.workers)"
     )
+    connection.execute("SELECT taskflow.record_claims()")
     cut_connections(connection)
     wait_until(lambda: settle(connection, tasks))
     assert outcomes(connection) == {"succeeded": 3}

@@ -35,6 +35,10 @@ class Fill:
             columns.setdefault("finished_at", datetime.now(UTC))
         if state == "running":
             columns.update(worker_id=columns.get("worker_id", 3), claimed_at=datetime.now(UTC))
+        if state == "retrying":
+            columns.setdefault("failures", 1)
+        if state == "blocked":
+            columns = {"concurrency_key": "held", "key_state": "blocked", **columns}
         columns = {"type": "echo", "state": state, **columns}
         columns = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in columns.items()}
         names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
@@ -42,6 +46,8 @@ class Fill:
             f"INSERT INTO taskflow.tasks ({names}) VALUES ({marks}) RETURNING id", list(columns.values())
         ).fetchone()
         assert row is not None
+        if state == "running":
+            self.connection.execute("SELECT taskflow.record_claims()")
         return int(row[0])
 
 

@@ -140,7 +140,9 @@ class TestClaims:
         (urgent,) = insert(connection, 1, concurrency_key="ada", priority=3)
         (late,) = insert(connection, 1, concurrency_key="ada")
         complete(connection, me, [task])
-        connection.execute("UPDATE taskflow.tasks SET state = 'blocked' WHERE id = %s", [keyed[1]])  # not yet let go
+        connection.execute(  # not yet let go
+            "UPDATE taskflow.tasks SET state = 'blocked', key_state = 'blocked' WHERE id = %s", [keyed[1]]
+        )
 
         order = []
         for _ in range(4):

@@ -98,32 +98,41 @@ STATEMENTS = {
     "claim": """UPDATE taskflow.tasks_live t SET state = 'running', worker_id = 1, claimed_at = now()
         WHERE t.id = ANY (ARRAY(SELECT c.id FROM taskflow.tasks_live c
             WHERE c.queue = 'default' AND c.priority = 1 AND (c.run_at, c.id) > ('-infinity', 0)
-              AND c.run_at <= now() AND c.state IN ('pending', 'retrying') AND c.type = ANY (ARRAY['noop'])
+              AND c.run_at <= now() AND c.state IN ('pending', 'retrying') AND c.key_state IS DISTINCT FROM 'blocked'
+              AND c.type = ANY (ARRAY['noop'])
             ORDER BY c.run_at, c.id LIMIT 200 FOR UPDATE SKIP LOCKED))""",
     "complete": """UPDATE taskflow.tasks t SET state = 'completed', finished_at = clock_timestamp()
         WHERE t.id = ANY (ARRAY[1, 2, 3]::bigint[]) AND t.state = 'running'
-        AND coalesce(t.worker_id, 0) = 1 AND t.attempt = 1""",
+        AND t.worker_id = 1 AND t.attempt = 1""",
     "next_due": """SELECT c.run_at FROM taskflow.tasks_live c WHERE c.queue = 'default' AND c.priority = 1
-        AND c.state IN ('pending', 'retrying') AND c.type = ANY (ARRAY['noop']) ORDER BY c.run_at, c.id LIMIT 1""",
+        AND c.state IN ('pending', 'retrying') AND c.key_state IS DISTINCT FROM 'blocked'
+        AND c.type = ANY (ARRAY['noop']) ORDER BY c.run_at, c.id LIMIT 1""",
     "rescue": """SELECT * FROM taskflow.tasks_live t
-        WHERE t.id = ANY (ARRAY(SELECT r.id FROM taskflow.tasks_live r WHERE r.worker_id = 1 AND r.state = 'running'))
-          AND coalesce(t.worker_id, 0) = 1 AND t.state = 'running' ORDER BY t.id LIMIT 500 FOR UPDATE""",
+        WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.worker_id = 1))
+          AND t.worker_id = 1 AND t.state = 'running' ORDER BY t.id LIMIT 500 FOR UPDATE""",
+    "forget_claims": """DELETE FROM taskflow.claims c WHERE c.worker_id = 1 AND NOT EXISTS (
+        SELECT FROM taskflow.tasks_live t WHERE t.id = ANY (c.task_ids) AND t.worker_id = 1 AND t.state = 'running')""",
+    "cancelled": """SELECT t.id FROM taskflow.tasks_live t
+        WHERE t.cancel_requested AND t.worker_id = 1 AND t.state = 'running'""",
     "count": """SELECT count(*), min(t.claim_number) FROM taskflow.tasks_live t
-        WHERE t.queue = 'default' AND t.claim_number >= 7 AND t.worker_id IS NOT NULL""",
+        WHERE t.queue = 'default' AND t.claim_number >= 7 AND t.state = 'running'""",
     "key_count": """SELECT count(*) FROM taskflow.tasks_live t
-        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.worker_id IS NOT NULL""",
+        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.key_state = 'running'""",
     "key_first": """SELECT t.id FROM taskflow.tasks_live t
         WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.type = 'noop' AND t.priority = 1
-          AND t.run_at <= now() AND t.worker_id IS NULL ORDER BY t.run_at, t.id LIMIT 1 FOR UPDATE SKIP LOCKED""",
+          AND t.run_at <= now() AND t.key_state IS DISTINCT FROM 'running'
+        ORDER BY t.run_at, t.id LIMIT 1 FOR UPDATE SKIP LOCKED""",
     "key_types": """SELECT t.type FROM taskflow.tasks_live t
-        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.type > '' AND t.worker_id IS NULL
+        WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.type > ''
+        AND t.key_state IS DISTINCT FROM 'running'
         ORDER BY t.type LIMIT 1""",
     "keys": """SELECT t.queue, t.concurrency_key FROM taskflow.tasks_live t
         WHERE (t.queue::text, t.concurrency_key::text) > ('', '')
-          AND t.concurrency_key IS NOT NULL AND t.state = 'blocked'
+          AND t.key_state = 'blocked'
         ORDER BY t.queue::text, t.concurrency_key::text LIMIT 1""",
     "depth": """SELECT FROM taskflow.tasks_live t
-        WHERE t.queue = 'default' AND t.state IN ('pending', 'retrying') OFFSET 10000 LIMIT 1""",
+        WHERE t.queue = 'default' AND t.state IN ('pending', 'retrying')
+        AND t.key_state IS DISTINCT FROM 'blocked' OFFSET 10000 LIMIT 1""",
     "unique": "SELECT t.id FROM taskflow.tasks_live t WHERE t.type = 'noop' AND t.unique_key = 'u'",
     "find": "SELECT * FROM taskflow.tasks t WHERE t.id = 1 AND t.state = 'completed'",
 }
@@ -132,7 +141,9 @@ EXPECTED_INDEX = {
     "claim": {"tasks_claim", "tasks_live_pkey"},
     "complete": {"tasks_live_pkey"},
     "next_due": {"tasks_claim"},
-    "rescue": {"tasks_worker"},
+    "rescue": {"claims_pkey", "tasks_live_pkey"},
+    "forget_claims": {"claims_pkey", "tasks_live_pkey"},
+    "cancelled": {"tasks_cancel_requested"},
     "count": {"tasks_limited"},
     "key_count": {"tasks_key_running"},
     "key_first": {"tasks_key_waiting"},
@@ -155,7 +166,7 @@ def test_every_statement_goes_by_its_index(unattended: Connection, name: str, st
     connection = unattended
     if state != "empty":
         insert(connection, 5000)
-        insert(connection, 2000, concurrency_key="ada", state="blocked")
+        insert(connection, 2000, concurrency_key="ada", state="blocked", key_state="blocked")
     if state == "bloated":
         connection.execute("UPDATE taskflow.tasks_live SET version = version + 1")
         connection.execute("DELETE FROM taskflow.tasks_live WHERE id % 10 > 0")

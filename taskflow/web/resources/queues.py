@@ -55,12 +55,8 @@ def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(tasks_live.c.id).where(tasks_live.c.queue == queue_rows.NAME, *conditions).exists()
 
 
-# One look into each of the indexes that tell a queue.
-HAS_TASKS = or_(
-    _has(tasks_live.c.state.in_(("pending", "retrying"))),
-    _has(tasks_live.c.state.in_(("retrying", "blocked"))),
-    _has(tasks_live.c.worker_id.is_not(None), tasks_live.c.state == "running"),
-)
+# What waits or runs, and what is blocked, each by one look into an index.
+HAS_TASKS = or_(_has(tasks_live.c.key_state.is_distinct_from("blocked")), _has(tasks_live.c.key_state == "blocked"))
 CREATE = upsert(queues).on_conflict_do_nothing().returning(queues)
 WAS_THERE = literal_column("xmax <> 0", Boolean).label("was_there")  # what ON CONFLICT has updated was locked first
 COUNT, COLUMNS = select(func.count()).select_from(queues), select(queues)

@@ -39,7 +39,8 @@ CROSS JOIN LATERAL (
         SELECT t.id, t.type::text AS type, coalesce(t.started_at, t.claimed_at) AS since, count(*) OVER () AS total,
                row_number() OVER (ORDER BY t.started_at, t.claimed_at, t.id) AS place
         FROM taskflow.tasks_live t
-        WHERE t.worker_id = w.id AND t.state = 'running' AND (:queues IS NULL OR t.queue::text = ANY (:queues))
+        WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.worker_id = w.id))
+          AND t.worker_id = w.id AND t.state = 'running' AND (:queues IS NULL OR t.queue::text = ANY (:queues))
         ORDER BY place LIMIT least(w.concurrency, {MAX_RUNNING})) AS h) AS held
 WHERE w.id > :after AND w.id <= :last AND (:queues IS NULL OR w.queues IS NULL OR w.queues && :queues)
 ORDER BY w.id LIMIT :limit

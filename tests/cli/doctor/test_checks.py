@@ -135,7 +135,7 @@ def test_what_is_said_of_a_missing_index_makes_it_anew(check: Check, healthy: Co
     [
         ("tasks_claim", "CREATE INDEX tasks_claim ON taskflow.tasks_live (queue, priority, run_at, id, type)"),
         ("tasks_unique_key", "CREATE INDEX tasks_unique_key ON taskflow.tasks_live (type, unique_key)"),
-        ("tasks_worker", "CREATE INDEX tasks_worker ON taskflow.tasks_dead (worker_id) WHERE worker_id IS NOT NULL"),
+        ("tasks_limited", "CREATE INDEX tasks_limited ON taskflow.tasks_dead (queue, claim_number)"),
         ("tasks_live_pkey", "CREATE INDEX tasks_live_pkey ON taskflow.tasks_live (id)"),
         ("tasks_ended_order", "CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at DESC)"),
     ],
@@ -341,7 +341,8 @@ def test_schedules_that_cannot_fire_are_found(check: Check, healthy: Connection)
 
 def test_a_key_that_holds_tasks_up_for_nothing_is_found(check: Check, healthy: Connection) -> None:
     healthy.execute("INSERT INTO taskflow.tasks (type, concurrency_key) VALUES ('echo', 'k'), ('echo', 'k')")
-    blocked = "UPDATE taskflow.tasks SET state = 'blocked', updated_at = now() - interval '5 minutes' WHERE id %s"
+    blocked = """UPDATE taskflow.tasks SET state = 'blocked', key_state = 'blocked',
+        updated_at = now() - interval '5 minutes' WHERE id %s"""
     healthy.execute(blocked % "= (SELECT max(id) FROM taskflow.tasks)")
     assert check("keys") == []  # the other one waits, and comes first
     healthy.execute(blocked % "> 0")

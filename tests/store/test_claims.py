@@ -1,0 +1,177 @@
+"""What a claim leaves behind: rows that keep their places, and the record of who has claimed what."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+
+from taskflow.store import resources, tables, workers
+from taskflow.store.connection import connect
+from taskflow.store.rescue import record_claims, rescue
+from tests.store.support import Connection, claim, complete, insert, row, worker
+
+UPDATES = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'taskflow.tasks_live'::regclass"
+RECORDED = "SELECT coalesce(sum(cardinality(task_ids)), 0) FROM taskflow.claims WHERE worker_id = %s"
+# Which columns of tasks_live each index depends on, in its WHERE too: a change of one of them enters all indexes.
+INDEXED = """
+    SELECT DISTINCT a.attname FROM pg_index i
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
+    WHERE i.indrelid = 'taskflow.tasks_live'::regclass AND a.attnum > 0"""
+
+
+@pytest.fixture
+def me(connection: Connection) -> int:
+    return worker(connection)
+
+
+def recorded(connection: Connection, worker_id: int) -> int:
+    (found,) = connection.execute(RECORDED, [worker_id]).fetchall()
+    return int(found[0])
+
+
+def beat(connection: Connection, worker_id: int) -> workers.Pulse:
+    return workers.heartbeat(connection, worker_id, 0, [])
+
+
+class TestInPlace:
+    def test_a_claim_and_the_start_of_a_handler_leave_every_row_on_its_page(
+        self, connection: Connection, me: int
+    ) -> None:
+        insert(connection, 2000)
+        with connection.transaction():
+            assert len(claim(connection, me, 1500)) == 1500
+            (updates,) = connection.execute(UPDATES).fetchall()
+        assert updates == (1500, 1500)
+
+    def test_nothing_that_a_claim_changes_of_a_task_without_a_key_is_in_an_index(
+        self, connection: Connection, me: int
+    ) -> None:
+        (task,) = insert(connection)
+        look = f"SELECT to_jsonb(t) FROM taskflow.tasks_live t WHERE id = {task}"
+        ((before,),) = connection.execute(look).fetchall()
+        claim(connection, me)
+        ((after,),) = connection.execute(look).fetchall()
+        changed = {name for name in after if after[name] != before[name]}
+        assert changed >= {"state", "worker_id", "attempt", "claimed_at"}
+        indexed = {name for (name,) in connection.execute(INDEXED)}
+        assert indexed >= {"queue", "key_state", "claim_number", "unique_key"}
+        assert not changed & indexed
+
+
+class TestRecord:
+    def test_a_heartbeat_forgets_the_claims_of_which_nothing_runs(self, connection: Connection, me: int) -> None:
+        insert(connection, 6)
+        first, second = claim(connection, me, 3), claim(connection, me, 3)
+        assert recorded(connection, me) == 6
+        complete(connection, me, first)
+        complete(connection, me, second[:2])
+        beat(connection, me)
+        assert recorded(connection, me) == 3  # one of the second runs
+        complete(connection, me, second[2:])
+        beat(connection, me)
+        assert recorded(connection, me) == 0
+
+    def test_what_a_worker_of_others_has_claimed_again_is_no_reason_to_keep_a_claim(
+        self, connection: Connection, me: int
+    ) -> None:
+        insert(connection, 2)
+        claimed = claim(connection, me)
+        complete(connection, me, claimed, "failed", details='{"retry_after": 0}')
+        other = worker(connection)
+        assert len(claim(connection, other)) == 2
+        beat(connection, me)
+        assert (recorded(connection, me), recorded(connection, other)) == (0, 2)
+
+    def test_a_claim_of_nothing_leaves_no_trace(self, connection: Connection, me: int) -> None:
+        assert claim(connection, me) == []
+        assert connection.execute("SELECT count(*) FROM taskflow.claims").fetchone() == (0,)
+
+    def test_a_worker_that_leaves_takes_its_claims_along_unless_something_runs(
+        self, connection: Connection, me: int
+    ) -> None:
+        insert(connection, 2)
+        complete(connection, me, claim(connection, me, 1))
+        claim(connection, me, 1)
+        workers.deregister(connection, me)
+        assert recorded(connection, me) == 1
+        assert connection.execute("SELECT * FROM taskflow.orphaned_workers()").fetchall() == [(me,)]
+        assert rescue(connection, me, None) == 1
+        assert recorded(connection, me) == 0
+        assert connection.execute("SELECT * FROM taskflow.orphaned_workers()").fetchall() == []
+
+    def test_what_runs_without_a_claim_is_recorded_and_a_wrong_state_of_a_key_corrected(
+        self, connection: Connection, me: int
+    ) -> None:
+        by_hand, keyed = insert(connection)[0], insert(connection, concurrency_key="ada")[0]
+        (stuck,) = insert(connection, concurrency_key="bob", key_state="running")
+        claimed = [task.id for task in claim(connection, me, types=("noop",), wanted=1)]
+        assert claimed == [by_hand]
+        connection.execute("DELETE FROM taskflow.claims")
+        connection.execute(
+            "UPDATE taskflow.tasks SET state = 'running', worker_id = 99, claimed_at = now() WHERE id = %s", [keyed]
+        )
+        assert record_claims(connection) == 3
+        assert (recorded(connection, me), recorded(connection, 99)) == (1, 1)
+        states = connection.execute("SELECT id, key_state::text FROM taskflow.tasks ORDER BY id").fetchall()
+        assert states == [(by_hand, None), (keyed, "running"), (stuck, None)]
+        assert record_claims(connection) == 0
+        assert rescue(connection, 99, None) == 1
+        assert row(connection, keyed, "state") == ("retrying",) or row(connection, keyed, "state") == ("pending",)
+
+
+def test_figures_of_what_lives_are_those_of_a_plain_count(connection: Connection, me: int) -> None:
+    """After a random history of every kind of change, beside what other queues hold."""
+    chance = random.Random(7)
+    for _ in range(60):
+        queue, priority = chance.choice(["a", "b"]), chance.choice([0, 1, 3])
+        kind = chance.randrange(6)
+        if kind < 2:
+            more = {} if kind else {"concurrency_key": chance.choice(["k", "l"])}
+            insert(connection, chance.randrange(1, 5), queue=queue, priority=priority, **more)
+        elif kind == 2:
+            insert(connection, 1, queue=queue, priority=priority, run_at="2100-01-01")
+        else:
+            claimed = claim(connection, me, chance.randrange(1, 4), queues=(queue,))
+            if kind == 3:
+                complete(connection, me, claimed)
+            elif kind == 4:
+                complete(connection, me, claimed, "failed", details=chance.choice(['{"retry_after": 900}', None]))
+    plain = connection.execute("""
+        SELECT queue::text, priority, taskflow.shown_state(state, run_at), count(*),
+               min(run_at) FILTER (WHERE state IN ('pending', 'retrying') AND run_at <= statement_timestamp())
+        FROM taskflow.tasks_live GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""").fetchall()
+    assert {"pending", "scheduled", "retrying", "running", "blocked"} == {found[2] for found in plain}
+    counted = "SELECT * FROM taskflow.live_counts({}) ORDER BY queue, priority, state"
+    assert connection.execute(counted.format("")).fetchall() == plain
+    assert connection.execute(counted.format("'{a}'")).fetchall() == [found for found in plain if found[0] == "a"]
+
+    waiting = {
+        queue: sum(found[3] for found in plain if found[0] == queue and found[2] not in ("running", "blocked"))
+        for queue in ("a", "b")
+    }
+    connection.execute("INSERT INTO taskflow.queues (name, max_depth) VALUES ('a', 1000), ('b', 5), ('empty', 7)")
+    expected = {("a", 1000, waiting["a"]), ("b", 5, min(5, waiting["b"])), ("empty", 7, 0)}
+    assert set(connection.execute("SELECT * FROM taskflow.queue_depths()")) == expected
+    below = set(connection.execute("SELECT * FROM taskflow.queue_depths_below(800)"))
+    assert below >= {("a", 800, waiting["a"]), ("b", 5, min(5, waiting["b"])), ("empty", 7, 0)}
+
+
+def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: str) -> None:
+    opened = partial(connect, empty_dsn, name="test", autocommit=False)
+    with connect(empty_dsn, name="test") as connection:
+        connection.execute("CREATE SCHEMA taskflow")
+        for revision in resources.revisions():
+            if revision == "0008":
+                connection.execute("""
+                    INSERT INTO taskflow.tasks (type, state, concurrency_key, worker_id, claimed_at) VALUES
+                        ('t', 'running', NULL, 5, now()), ('t', 'running', 'k', 5, now()),
+                        ('t', 'running', 'l', 6, now()), ('t', 'blocked', 'k', NULL, NULL),
+                        ('t', 'pending', 'k', NULL, NULL)""")
+            tables.upgrade(opened, revision, lock_timeout="1s")
+        claims = connection.execute("SELECT worker_id, task_ids FROM taskflow.claims ORDER BY 1").fetchall()
+        assert claims == [(5, [1, 2]), (6, [3])]
+        states = connection.execute("SELECT key_state::text FROM taskflow.tasks ORDER BY id").fetchall()
+        assert states == [(None,), ("running",), ("running",), ("blocked",), (None,)]
