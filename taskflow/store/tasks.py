@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
 import psycopg
-from psycopg.types.json import set_json_loads
 
 from taskflow.store.arrays import numbers, texts
 from taskflow.store.resources import query
@@ -20,6 +20,9 @@ AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 BOTTOM = ("-infinity", 0)
 """The lower bound of a level (queue and priority) that is swept from its beginning."""
 
+
+MOST_AT_ONCE = 1 << 20
+"""Characters of payloads that are decoded together: more would need the memory twice."""
 
 LOCKED_SECONDS = 0.05
 """Until a queue with a limit is tried again whose lock could not be had."""
@@ -47,11 +50,6 @@ Completion = tuple[int, int, float, str, str | None, str | None]
 details as JSON text or None. A plain tuple, since one is made for every task on the hot path."""
 
 
-def read_whatever_is_stored(connection: Connection) -> None:
-    """Make a connection fit for claims: no payload makes it raise, see `decode_stored`."""
-    set_json_loads(decode_stored, connection)
-
-
 def claim(
     connection: Connection,
     worker_id: int,
@@ -76,7 +74,7 @@ def claim(
             options,
         ),
     )
-    return list(map(ClaimedTask._make, cursor.fetchall()))
+    return _claimed(cursor.fetchall())
 
 
 class LimitedClaim(NamedTuple):
@@ -123,7 +121,24 @@ def claim_limited(
         return LimitedClaim([], floor, LOCKED_SECONDS, None)
     *rows, verdict = cursor.fetchall()
     next_floor, held_seconds, room = verdict[-3:]
-    return LimitedClaim([ClaimedTask._make(row[:-3]) for row in rows], next_floor, held_seconds or 0.0, room)
+    return LimitedClaim(_claimed([row[:-3] for row in rows]), next_floor, held_seconds or 0.0, room)
+
+
+def _claimed(rows: Sequence[tuple[Any, ...]]) -> list[ClaimedTask]:
+    """The rows of a claim, whose payload and metadata are text. All payloads are decoded at once: by the driver, one by
+    one, they take three times as long, more than all else of a row."""
+    texts = [row[6] for row in rows]
+    try:
+        payloads = orjson.loads(f"[{','.join(texts)}]") if sum(map(len, texts)) < MOST_AT_ONCE else None
+    except ValueError:  # one of them is for decode_stored
+        payloads = None
+    if payloads is None:
+        payloads = list(map(decode_stored, texts))
+    make = tuple.__new__  # what _make and the class itself come to, at half the price
+    return [
+        make(ClaimedTask, (*row[:6], payload, row[7] and decode_stored(row[7]), row[8], row[9]))
+        for row, payload in zip(rows, payloads, strict=True)
+    ]
 
 
 def ring_waiting(connection: Connection, queues: Sequence[str]) -> None:

@@ -103,7 +103,6 @@ class InlineWorker:
         self._registry = registry
         import_module(BUILT_IN)
         self._connection = connect(dsn, name="inline worker")
-        tasks.read_whatever_is_stored(self._connection)
         self._connections = HandlerConnections(dsn, _nothing)
         self._types: tuple[str, ...] = ()
         self._settings: dict[str, QueueSettings] = {}

@@ -337,7 +337,6 @@ class Claimer:
         """A new connection: does the schema fit, do notifications arrive, who are we now?"""
         if (problem := schema_problem(connection)) is not None:
             raise psycopg.errors.UndefinedTable(problem)
-        tasks.read_whatever_is_stored(connection)
         self._listener.attach(connection)
         token = uuid4().hex
         sent = self._completer.ask(lambda other: bells.probe(other, token))
