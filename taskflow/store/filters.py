@@ -31,6 +31,7 @@ from taskflow.errors import FilterTooBroad, InvalidFilter
 from taskflow.store import filter_values as read
 from taskflow.store.filter_terms import (
     FINISHED,
+    LIVE,
     STORED_STATES,
     Contains,
     JsonIs,
@@ -70,6 +71,13 @@ class Filter:
             if isinstance(term, StateIs):
                 possible &= term.stored
         return possible
+
+    @property
+    def is_of_workers(self) -> bool:
+        """Whether of what lives only what runs can fit: nothing else of it has a worker."""
+        if self.stored_states & set(LIVE) <= {"running"}:
+            return True
+        return any(isinstance(term, OneOf | Within) and term.column == "worker_id" for term in self.terms)
 
     @property
     def only_states(self) -> bool:

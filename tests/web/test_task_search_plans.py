@@ -62,10 +62,11 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 class Explained(Search):
-    """Runs every statement under EXPLAIN ANALYZE as well, and keeps what its scans of history looked at."""
+    """Runs every statement under EXPLAIN ANALYZE as well, and keeps what its scans of `tables` looked at."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, tables: tuple[str, ...] = ("tasks_completed_", "tasks_ended_")) -> None:
         self.scans: list[tuple[str, float]] = []
+        self.tables = tables
         super().__init__(connection)
 
     def _run(self, statement: str, parameters: dict[str, Any]) -> Any:
@@ -74,7 +75,7 @@ class Explained(Search):
             plan = self._connection.exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
             for node in nodes(plan):
                 relation = node.get("Relation Name", "")
-                if relation.startswith(("tasks_completed_", "tasks_ended_")):
+                if relation.startswith(self.tables):
                     looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
                     looked_at += node.get("Rows Removed by Index Recheck", 0)
                     self.scans.append((f"{node['Node Type']} on {relation}", looked_at * node["Actual Loops"]))
@@ -103,3 +104,22 @@ def test_a_page_of_a_long_history_is_found_in_a_small_part_of_it(
         assert len(found) == min(51, row[0]), text
         assert [scan for scan, _ in search.scans if scan.startswith("Seq Scan")] == [], text
         assert sum(rows for _, rows in search.scans) <= part * ROWS + 2_000, (text, search.scans)
+
+
+@pytest.mark.parametrize("statistics", ["none", "fresh"])
+def test_what_runs_is_found_without_reading_what_waits(
+    app: Flask, connection: psycopg.Connection[Any], statistics: str
+) -> None:
+    connection.execute("INSERT INTO taskflow.tasks (type) SELECT 'echo' FROM generate_series(1, 5000)")
+    connection.execute("""UPDATE taskflow.tasks SET state = 'running', worker_id = id % 2 + 1, claimed_at = now()
+        WHERE id IN (SELECT id FROM taskflow.tasks ORDER BY id LIMIT 6)""")
+    connection.execute("SELECT taskflow.record_claims()")
+    if statistics == "fresh":
+        connection.execute("VACUUM ANALYZE taskflow.tasks_live")
+    database = app.extensions[EXTENSION].database
+    for text, count in {"state:running": 6, "worker:1": 3, "worker:1..2 type:echo": 6, "worker:7": 0}.items():
+        for look in (lambda search, wanted: search.first(wanted, NEWEST, 51), lambda s, w: s.due_first(w, 51, None)):
+            with database.transaction() as reading:
+                search = Explained(reading, ("tasks_live",))
+                assert len(look(search, filters.parse(text))) == count, text
+            assert sum(rows for _, rows in search.scans) <= 6, (text, search.scans)

@@ -74,6 +74,8 @@ class Part:
 
 LIVE_PART = Part("tasks_live", frozenset(LIVE))
 DEAD_PART = Part("tasks_dead", frozenset({"dead_letter"}))
+# What runs is told by the claims, and by no index.
+CLAIMED = "t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c))"
 HISTORY = (
     Part("tasks_completed", frozenset({"completed"}), is_history=True),
     Part("tasks_ended", frozenset({"cancelled", "failed"}), is_history=True),
@@ -177,7 +179,8 @@ class Search:
             if part.states & wanted.stored_states:
                 rows = self._run(
                     f"SELECT t.id, t.finished_at, t.run_at FROM taskflow.{part.table} t WHERE {condition.sql}"
-                    f" AND {place} AND {_since(condition.since, part)} ORDER BY t.run_at, t.id LIMIT %(count)s",
+                    f" AND {_claimed(part, wanted)} AND {place} AND {_since(condition.since, part)}"
+                    f" ORDER BY t.run_at, t.id LIMIT %(count)s",
                     parameters,
                 )
                 keyed += [((row[2], row[0]), Found(row[0], part.table, row[1])) for row in rows]
@@ -188,7 +191,8 @@ class Search:
         return self._found(
             part,
             f"SELECT t.id, t.finished_at FROM taskflow.{part.table} t"
-            f" WHERE {condition.sql} AND {_place(order, after)} ORDER BY {order.by()} LIMIT %(count)s",
+            f" WHERE {condition.sql} AND {_claimed(part, wanted)} AND {_place(order, after)}"
+            f" ORDER BY {order.by()} LIMIT %(count)s",
             condition.parameters | _after(after) | {"count": count},
         )
 
@@ -303,6 +307,13 @@ def _after(after: After | None) -> dict[str, Any]:
     return {} if after is None else {"after_id": after.id, "after_key": after.key}
 
 
+def _claimed(part: Part, wanted: Filter) -> str:
+    return CLAIMED if part == LIVE_PART and wanted.is_of_workers else "true"
+
+
 def _since(since: str | None, part: Part) -> str:
-    """Leaves out the days that had passed; an hour is for clocks that were set."""
-    return f"t.finished_at >= {since} - interval '1 hour'" if since and part.is_history else "true"
+    """Leaves out the days that had passed; an hour is for clocks that were set. Whole days, since a walk that leaves
+    out single rows would pass over any number of them."""
+    if since is None or not part.is_history:
+        return "true"
+    return f"t.finished_at >= date_trunc('day', {since} - interval '1 hour', 'UTC')"
