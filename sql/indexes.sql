@@ -8,7 +8,6 @@ CREATE INDEX executions_task ON ONLY taskflow.executions USING btree (task_id, a
 CREATE INDEX idempotency_keys_age ON taskflow.idempotency_keys USING btree (created_at);
 CREATE INDEX queues_max_depth ON taskflow.queues USING btree (name) WHERE (max_depth <= 10000);
 CREATE INDEX schedule_runs_age ON taskflow.schedule_runs USING btree (fire_at);
-CREATE INDEX schedule_runs_task ON taskflow.schedule_runs USING btree (schedule_id, task_id) WHERE (task_id IS NOT NULL);
 CREATE INDEX schedules_by_time ON taskflow.schedules USING btree (next_run_at, id) WHERE enabled;
 CREATE INDEX task_stats_queue ON taskflow.task_stats USING btree (queue, minute);
 CREATE INDEX tasks_cancel_requested ON taskflow.tasks_live USING btree (id) WHERE cancel_requested;
@@ -29,5 +28,6 @@ CREATE INDEX tasks_key_running ON taskflow.tasks_live USING btree (queue, concur
 CREATE INDEX tasks_key_waiting ON taskflow.tasks_live USING btree (queue, concurrency_key, type, priority, run_at, id) WHERE ((concurrency_key IS NOT NULL) AND (key_state IS DISTINCT FROM 'running'::taskflow.task_state));
 CREATE INDEX tasks_limited ON taskflow.tasks_live USING btree (queue, claim_number) WHERE (claim_number IS NOT NULL);
 CREATE UNIQUE INDEX tasks_live_pkey ON taskflow.tasks_live USING btree (id);
+CREATE INDEX tasks_schedule ON taskflow.tasks_live USING btree (schedule_id) WHERE (schedule_id IS NOT NULL);
 CREATE UNIQUE INDEX tasks_unique_key ON taskflow.tasks_live USING btree (type, unique_key) WHERE (unique_key IS NOT NULL);
 CREATE INDEX unique_windows_until ON taskflow.unique_windows USING btree (until);

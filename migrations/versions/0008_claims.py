@@ -51,6 +51,12 @@ CREATE INDEX tasks_key_running ON taskflow.tasks_live (queue, concurrency_key) W
 CREATE INDEX tasks_key_blocked ON taskflow.tasks_live (queue, concurrency_key) WHERE key_state = 'blocked';
 """
 
+# What a schedule has created and has not ended, instead of what it created last.
+SCHEDULES = """
+CREATE INDEX tasks_schedule ON taskflow.tasks_live (schedule_id) WHERE schedule_id IS NOT NULL;
+DROP INDEX taskflow.schedule_runs_task;
+"""
+
 
 def upgrade() -> None:
     """Workers wait while the indexes are made: a second or two for a million waiting tasks.
@@ -62,6 +68,7 @@ def upgrade() -> None:
     op.execute(CLAIMS)
     op.execute(KEY_STATE)
     op.execute(INDEXES)
+    op.execute(SCHEDULES)
 
 
 def downgrade() -> None:

@@ -93,7 +93,7 @@ BEGIN
     IF v_room > 0 AND v_queue.type_limits <> '{}' THEN
         FOR v_limit IN
             SELECT l.key AS type, (l.value ->> 'rate_limit')::numeric::integer AS rate_limit,
-                   coalesce((l.value ->> 'rate_period')::double precision, 1) AS rate_period,
+                   least(coalesce((l.value ->> 'rate_period')::numeric, 1), 1e9)::double precision AS rate_period,
                    coalesce((l.value ->> 'paused')::boolean, false) AS paused
             FROM jsonb_each(v_queue.type_limits) l WHERE l.key = ANY (p_types)
         LOOP
@@ -202,8 +202,9 @@ BEGIN
     END IF;
     FOR v_place IN 1 .. cardinality(v_capped) LOOP
         IF v_started[v_place] > 0 THEN
-            PERFORM taskflow.count_starts(p_queue, v_capped[v_place], coalesce(
-                (v_queue.type_limits -> v_capped[v_place] ->> 'rate_period')::double precision, 1), v_now, v_started[v_place]);
+            PERFORM taskflow.count_starts(p_queue, v_capped[v_place], least(coalesce(
+                (v_queue.type_limits -> v_capped[v_place] ->> 'rate_period')::numeric, 1), 1e9)::double precision,
+                v_now, v_started[v_place]);
         END IF;
     END LOOP;
     RETURN QUERY SELECT NULL::bigint, NULL::integer, NULL::text, NULL::text, NULL::smallint, NULL::timestamptz, NULL::jsonb,

@@ -29,14 +29,11 @@ BEGIN
                row_number() OVER (PARTITION BY s.id ORDER BY f.fire_at) AS place
         FROM ROWS FROM (unnest(p_fire_ids), unnest(p_fire_at), unnest(p_run_at)) AS f (id, fire_at, run_at)
         JOIN locked s ON s.id = f.id),
-    -- The latest runs are enough: one of them is live, or all of them have ended before the next could be created, but for
-    -- one that was retried after so many others.
+    -- OFFSET 0: looked up for each of them, and never joined.
     busy AS MATERIALIZED (
         SELECT s.id FROM locked s
-        WHERE s.overlap = 'skip' AND NOT p_by_hand AND EXISTS (
-            SELECT FROM taskflow.tasks_live t WHERE t.id = ANY (ARRAY(
-                SELECT r.task_id FROM taskflow.schedule_runs r
-                WHERE r.schedule_id = s.id AND r.task_id IS NOT NULL ORDER BY r.task_id DESC LIMIT 20)))),
+        WHERE s.overlap = 'skip' AND NOT p_by_hand
+          AND EXISTS (SELECT FROM taskflow.tasks_live t WHERE t.schedule_id = s.id OFFSET 0)),
     recorded AS (
         INSERT INTO taskflow.schedule_runs AS r (schedule_id, fire_at, task_id)
         SELECT w.id, w.fire_at,

@@ -31,7 +31,8 @@ BEGIN
     SELECT r.code, r.rate_limit, s.next_at
     FROM (VALUES ('rate_limit', '', v_queue.rate_limit, v_queue.rate_period),
                  ('type_rate_limit', v_task.type::text, (v_type ->> 'rate_limit')::numeric::integer,
-                  coalesce((v_type ->> 'rate_period')::double precision, 1))) r (code, type, rate_limit, period)
+                  least(coalesce((v_type ->> 'rate_period')::numeric, 1), 1e9)::double precision))
+        r (code, type, rate_limit, period)
     CROSS JOIN LATERAL taskflow.starts_left(v_queue.name, r.type, r.rate_limit, r.period, clock_timestamp()) s
     WHERE r.rate_limit IS NOT NULL AND s.starts = 0;
 END $$;

@@ -216,6 +216,21 @@ class TestLimits:
         work(database)
         assert (database.one(TASKS, schedule), row(database, schedule)["run_count"]) == (2, 2)
 
+    def test_overlap_skip_sees_a_task_that_was_retried_long_after(self, database: Database) -> None:
+        schedule = add(database, next_run_at=now(database) - timedelta(seconds=1), overlap="skip", type="t")
+        worker = database.register()
+        for _ in range(25):
+            database.connection.execute("UPDATE taskflow.schedules SET next_run_at = clock_timestamp()")
+            work(database)
+            database.complete(worker, database.claim(worker, 1))
+        first = database.one("SELECT min(id) FROM taskflow.tasks")
+        database.one("SELECT taskflow.retry_task(%s)", first)
+        database.connection.execute("UPDATE taskflow.schedules SET next_run_at = clock_timestamp()")
+        with capture_logs() as logs:
+            work(database)
+        assert [log["event"] for log in logs] == ["schedule_overlapped"]
+        assert database.one(TASKS, schedule) == 25
+
     def test_a_run_by_hand_counts_and_is_seen_by_overlap(self, database: Database) -> None:
         schedule = add(database, overlap="skip", enabled=False, max_runs=2)
         task = database.one("SELECT taskflow.run_schedule(%s)", schedule)

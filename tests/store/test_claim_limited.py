@@ -272,6 +272,7 @@ def test_what_is_no_limit_of_a_type_is_refused_where_it_is_set(connection: Conne
     ("settings", "claimed"),
     [({"type_limits": '{"noop": {}}'}, 2), ({"type_limits": '{"noop": {"rate_limit": null, "paused": null}}'}, 2),
      ({"type_limits": '{"noop": {"rate_limit": 1.4, "rate_period": 1e300}}'}, 1),
+     ({"type_limits": '{"noop": {"rate_limit": 1, "rate_period": 1e400}}'}, 1),
      ({"rate_limit": 1, "rate_period": float("nan")}, 1), ({"rate_limit": 1, "rate_period": float("inf")}, 1),
      ({"rate_limit": 2, "rate_period": 1e-300}, 2), ({"aging_seconds": float("inf")}, 2),
      ({"aging_seconds": 1e-300}, 2)],
