@@ -13,14 +13,14 @@ depends_on = None
 
 # Which tasks a worker has claimed, a row a claim, instead of an index by worker. A task that is here may have ended since:
 # the worker's next heartbeat removes the rows of which nothing runs any more.
-# EXTERNAL: to compress 500 ids costs more than to write them.
+# 500 ids stay in the row, and as they are: to compress them or to write them elsewhere costs more.
 CLAIMS = """
 CREATE TABLE taskflow.claims (
     worker_id bigint NOT NULL,
     id        bigint GENERATED ALWAYS AS IDENTITY,
     task_ids  bigint[] NOT NULL,
     PRIMARY KEY (worker_id, id)
-) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0,
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0,
         toast.autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE taskflow.claims ALTER COLUMN task_ids SET STORAGE EXTERNAL;
 """
@@ -62,7 +62,7 @@ def upgrade() -> None:
     """Workers wait while the indexes are made: a second or two for a million waiting tasks.
 
     Programs of the revision before go on, with the functions that follow in a moment. What they claim until then is
-    recorded by the next leader (record_claims).
+    recorded at the end of the run (record_claims), and again when a leader begins.
     """
     op.execute("LOCK TABLE taskflow.tasks IN ACCESS EXCLUSIVE MODE")
     op.execute(CLAIMS)

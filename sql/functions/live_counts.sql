@@ -2,8 +2,8 @@
 -- been due; p_queues NULL: in all queues. Exact, at the moment of the call.
 --
 -- What waits or runs is counted in the index of claims alone, so once the table has been vacuumed no payload is read; what of
--- it runs, and what of it retries later, is few, and so is what is blocked. One core does it: this is nothing to take the
--- others from the tasks for.
+-- it runs, and what of it retries later, is read by itself, and so is what is blocked. One core does it: this is nothing to
+-- take the others from the tasks for.
 CREATE OR REPLACE FUNCTION taskflow.live_counts(p_queues text[] DEFAULT NULL)
 RETURNS TABLE (queue text, priority smallint, state text, count bigint, due_since timestamptz)
 LANGUAGE plpgsql STABLE

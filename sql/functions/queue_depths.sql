@@ -16,8 +16,7 @@ BEGIN
         SELECT q.name::text AS name, q.max_depth FROM taskflow.queues q WHERE q.max_depth <= v_bound)
     , running AS MATERIALIZED (
         SELECT r.queue, sum(r.count) AS count
-        FROM taskflow.running_counts(ARRAY(SELECT s.name FROM small s)) r
-        WHERE EXISTS (SELECT FROM small) GROUP BY 1)
+        FROM taskflow.running_counts() r WHERE EXISTS (SELECT FROM small) GROUP BY 1)
     SELECT s.name, s.max_depth, greatest(0, least(s.max_depth, entries.count - coalesce(r.count, 0)))::integer
     FROM small s LEFT JOIN running r ON r.queue = s.name
     CROSS JOIN LATERAL (

@@ -8,6 +8,10 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     v_bound constant bigint := pg_relation_size('taskflow.tasks_live') / 100 + p_slack;
+    -- Read once: each look goes through all claims.
+    v_running_in constant jsonb := (
+        SELECT jsonb_object_agg(g.queue, g.count)
+        FROM (SELECT r.queue, sum(r.count) AS count FROM taskflow.running_counts() r GROUP BY 1) g);
     v_running bigint;
 BEGIN
     queue := '';
@@ -17,7 +21,7 @@ BEGIN
         EXIT WHEN NOT FOUND;
         max_depth := least(p_most, (SELECT q.max_depth FROM taskflow.queues q WHERE q.name = queue));
         CONTINUE WHEN max_depth > v_bound;
-        SELECT coalesce(sum(r.count), 0) INTO v_running FROM taskflow.running_counts(ARRAY[queue]) r;
+        v_running := coalesce((v_running_in ->> queue)::bigint, 0);
         SELECT least(max_depth, greatest(0, count(*) - v_running)) INTO depth
         FROM (SELECT FROM taskflow.tasks_live t
               WHERE t.queue = queue AND t.key_state IS DISTINCT FROM 'blocked' LIMIT max_depth + v_running) AS few;

@@ -1,5 +1,5 @@
 -- What `taskflow bench` compares drain with: the least that claims and completes with an audit row, in a schema of its
--- own. No limits, no outcomes, no grants, no bell; the shapes (partitions, indexes, batches) are those of the product.
+-- own. No limits, no outcomes, no grants, no bell, and a claim enters the indexes; the partitions are those of the product.
 DROP SCHEMA IF EXISTS taskflow_baseline CASCADE;
 CREATE SCHEMA taskflow_baseline;
 SET search_path = taskflow_baseline;

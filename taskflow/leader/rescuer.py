@@ -28,7 +28,7 @@ class Rescuer(Loop):
     The heartbeat is a counter and the time is this process's own monotonic clock, so no jump of any wall clock kills
     anybody. Nor does an outage, which workers and rescuer share: whatever interrupts the looking (a lost connection, a
     statement that hung, this process being stopped) starts the time of all anew, since nobody can tell what the workers
-    could do meanwhile. Worker ids on running tasks that have no row in workers are watched in the same way.
+    could do meanwhile. Worker ids that have claims and no row in workers are watched in the same way.
     """
 
     name = "rescue"
@@ -84,6 +84,8 @@ class Rescuer(Loop):
         except psycopg.errors.LockNotAvailable as error:
             # Somebody holds one of its rows in an open transaction: the others first, this one at the next look.
             log.info("rescue_waits_for_lock", worker_id=worker_id, reason=error.diag.message_primary)
+            return True
+        if sighting.heartbeat is None and not rescued:  # it had left, and its last tasks have ended since
             return True
         log.warning(
             "worker_lost",

@@ -73,11 +73,10 @@ class Filter:
         return possible
 
     @property
-    def is_of_workers(self) -> bool:
-        """Whether of what lives only what runs can fit: nothing else of it has a worker."""
-        if self.stored_states & set(LIVE) <= {"running"}:
-            return True
-        return any(isinstance(term, OneOf | Within) and term.column == "worker_id" for term in self.terms)
+    def live_states(self) -> frozenset[str]:
+        """The states of `LIVE` in which a task can fit: only what runs has a worker."""
+        by_worker = any(isinstance(term, OneOf | Within) and term.column == "worker_id" for term in self.terms)
+        return self.stored_states & ({"running"} if by_worker else set(LIVE))
 
     @property
     def only_states(self) -> bool:

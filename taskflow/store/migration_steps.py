@@ -8,7 +8,7 @@ from functools import partial
 
 import psycopg
 
-from taskflow.store import compatibility, grants, object_files, objects, partitions, tables
+from taskflow.store import compatibility, grants, object_files, objects, partitions, rescue, tables
 from taskflow.store.connection import connect
 from taskflow.store.migration_lock import LOCK_TIMEOUT, patiently
 from taskflow.store.objects import SqlObject
@@ -139,4 +139,10 @@ def make_days(run: Run) -> None:
     )
 
 
-STEPS = (migrate_tables, create_roles, replace_objects, replace_triggers, make_days)
+def record_claims(run: Run) -> None:
+    """Correct what was claimed or ended by functions of before when the tables had changed already."""
+    if run.report.done.tables:
+        rescue.record_claims(run.connection)
+
+
+STEPS = (migrate_tables, create_roles, replace_objects, replace_triggers, make_days, record_claims)

@@ -7,9 +7,11 @@ from functools import partial
 
 import pytest
 
-from taskflow.store import resources, tables, workers
+from taskflow.store import resources, tables, tasks, workers
+from taskflow.store.arrays import texts
 from taskflow.store.connection import connect
 from taskflow.store.rescue import record_claims, rescue
+from taskflow.store.tasks import BOTTOM
 from tests.store.support import Connection, claim, complete, insert, row, worker
 
 UPDATES = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'taskflow.tasks_live'::regclass"
@@ -120,6 +122,35 @@ class TestRecord:
         assert record_claims(connection) == 0
         assert rescue(connection, 99, None) == 1
         assert row(connection, keyed, "state") == ("retrying",) or row(connection, keyed, "state") == ("pending",)
+
+
+@pytest.mark.parametrize("running", [3, 300])
+def test_what_is_due_next_is_found_behind_what_runs(connection: Connection, me: int, running: int) -> None:
+    insert(connection, running)
+    claim(connection, me, running)
+    due = "SELECT extract(year FROM run_at)::integer FROM taskflow.next_due('{default}', '{noop}')"
+    assert connection.execute(due).fetchall() == []
+    insert(connection, run_at="2100-07-01", priority=3)
+    insert(connection, run_at="2099-07-01")
+    assert connection.execute(due).fetchall() == [(2099,)]
+    insert(connection, run_at="2001-07-01")
+    assert connection.execute(due).fetchall() == [(2001,)]
+
+
+def test_a_task_that_goes_back_is_no_longer_counted_among_those_of_a_limited_queue(
+    connection: Connection, me: int
+) -> None:
+    connection.execute("UPDATE taskflow.queues SET max_workers = 10 WHERE name = 'default'")
+    ids = insert(connection, 2)
+    found = tasks.claim_limited(
+        connection, me, "default", texts(["noop"]), free=2, wanted=2, frontier=[BOTTOM] * 4, floor=0
+    ).tasks
+    numbers = "SELECT count(claim_number) FROM taskflow.tasks_live"
+    assert connection.execute(numbers).fetchone() == (2,)
+    complete(connection, me, [task for task in found if task.id == ids[0]], "failed", details='{"retry_after": 9}')
+    assert connection.execute(numbers).fetchone() == (1,)
+    assert tasks.release(connection, me, [(task.id, task.attempt) for task in found if task.id == ids[1]]) == 1
+    assert connection.execute(numbers).fetchone() == (0,)
 
 
 def test_figures_of_what_lives_are_those_of_a_plain_count(connection: Connection, me: int) -> None:

@@ -107,17 +107,24 @@ def test_a_page_of_a_long_history_is_found_in_a_small_part_of_it(
 
 
 @pytest.mark.parametrize("statistics", ["none", "fresh"])
-def test_what_runs_is_found_without_reading_what_waits(
+def test_what_runs_or_is_held_back_is_found_without_reading_what_waits(
     app: Flask, connection: psycopg.Connection[Any], statistics: str
 ) -> None:
     connection.execute("INSERT INTO taskflow.tasks (type) SELECT 'echo' FROM generate_series(1, 5000)")
     connection.execute("""UPDATE taskflow.tasks SET state = 'running', worker_id = id % 2 + 1, claimed_at = now()
         WHERE id IN (SELECT id FROM taskflow.tasks ORDER BY id LIMIT 6)""")
+    connection.execute("INSERT INTO taskflow.tasks (type, run_at, failures, state) SELECT 'echo', now(), 1, 'retrying'")
+    connection.execute("""INSERT INTO taskflow.tasks (type, concurrency_key, state, key_state)
+        SELECT 'echo', 'k', 'blocked', 'blocked' FROM generate_series(1, 4)""")
     connection.execute("SELECT taskflow.record_claims()")
     if statistics == "fresh":
         connection.execute("VACUUM ANALYZE taskflow.tasks_live")
     database = app.extensions[EXTENSION].database
-    for text, count in {"state:running": 6, "worker:1": 3, "worker:1..2 type:echo": 6, "worker:7": 0}.items():
+    cases = {
+        "state:running": 6, "worker:1": 3, "worker:1..2 type:echo": 6, "worker:7": 0, "worker:1 state:pending": 0,
+        "state:blocked": 4, "state:retrying": 0, "queue:other state:pending,scheduled,retrying": 0,
+    }  # fmt: skip
+    for text, count in cases.items():
         for look in (lambda search, wanted: search.first(wanted, NEWEST, 51), lambda s, w: s.due_first(w, 51, None)):
             with database.transaction() as reading:
                 search = Explained(reading, ("tasks_live",))

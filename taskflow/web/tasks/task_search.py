@@ -74,8 +74,14 @@ class Part:
 
 LIVE_PART = Part("tasks_live", frozenset(LIVE))
 DEAD_PART = Part("tasks_dead", frozenset({"dead_letter"}))
-# What runs is told by the claims, and by no index.
-CLAIMED = "t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c))"
+# What is true of all live tasks in these states, and finds them by an index; the fewest come first. What runs is told
+# by the claims.
+LIVE_IN = {
+    frozenset({"running"}): "t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c))",
+    frozenset({"blocked"}): "t.key_state = 'blocked'",
+    frozenset({"retrying"}): "t.failures > 0",
+    frozenset({"pending", "retrying", "running"}): "t.key_state IS DISTINCT FROM 'blocked'",
+}
 HISTORY = (
     Part("tasks_completed", frozenset({"completed"}), is_history=True),
     Part("tasks_ended", frozenset({"cancelled", "failed"}), is_history=True),
@@ -179,7 +185,7 @@ class Search:
             if part.states & wanted.stored_states:
                 rows = self._run(
                     f"SELECT t.id, t.finished_at, t.run_at FROM taskflow.{part.table} t WHERE {condition.sql}"
-                    f" AND {_claimed(part, wanted)} AND {place} AND {_since(condition.since, part)}"
+                    f" AND {_narrowed(part, wanted)} AND {place} AND {_since(condition.since, part)}"
                     f" ORDER BY t.run_at, t.id LIMIT %(count)s",
                     parameters,
                 )
@@ -191,7 +197,7 @@ class Search:
         return self._found(
             part,
             f"SELECT t.id, t.finished_at FROM taskflow.{part.table} t"
-            f" WHERE {condition.sql} AND {_claimed(part, wanted)} AND {_place(order, after)}"
+            f" WHERE {condition.sql} AND {_narrowed(part, wanted)} AND {_place(order, after)}"
             f" ORDER BY {order.by()} LIMIT %(count)s",
             condition.parameters | _after(after) | {"count": count},
         )
@@ -307,8 +313,10 @@ def _after(after: After | None) -> dict[str, Any]:
     return {} if after is None else {"after_id": after.id, "after_key": after.key}
 
 
-def _claimed(part: Part, wanted: Filter) -> str:
-    return CLAIMED if part == LIVE_PART and wanted.is_of_workers else "true"
+def _narrowed(part: Part, wanted: Filter) -> str:
+    if part != LIVE_PART:
+        return "true"
+    return next((condition for states, condition in LIVE_IN.items() if wanted.live_states <= states), "true")
 
 
 def _since(since: str | None, part: Part) -> str:
