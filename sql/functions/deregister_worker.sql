@@ -2,6 +2,6 @@
 -- and the rescuer finds it.
 CREATE OR REPLACE FUNCTION taskflow.deregister_worker(p_worker bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT taskflow.forget_claims(p_worker);
-    DELETE FROM taskflow.workers WHERE id = p_worker
+    DELETE FROM taskflow.workers WHERE id = p_worker;
+    SELECT taskflow.forget_claims(p_worker)
 $$;

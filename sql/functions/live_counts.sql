@@ -18,7 +18,7 @@ BEGIN
         WHERE t.key_state IS DISTINCT FROM 'blocked' AND (p_queues IS NULL OR t.queue = ANY (p_queues))
         GROUP BY 1, 2)
     , running AS MATERIALIZED (
-        SELECT r.queue, r.priority, r.count AS n FROM taskflow.running_counts(p_queues) r)
+        SELECT r.queue, r.priority, r.count AS n, r.ahead FROM taskflow.running_counts(p_queues) r)
     , retrying AS (
         SELECT t.queue::text AS queue, t.priority, count(*) AS n
         FROM taskflow.tasks_live t
@@ -35,7 +35,7 @@ BEGIN
         FROM entries e CROSS JOIN LATERAL (VALUES ('pending', e.n - e.ahead), ('scheduled', e.ahead)) AS s (state, n)
         UNION ALL
         SELECT r.queue, r.priority, s.state, s.n
-        FROM running r CROSS JOIN LATERAL (VALUES ('running', r.n), ('pending', -r.n)) AS s (state, n)
+        FROM running r CROSS JOIN LATERAL (VALUES ('running', r.n), ('pending', r.ahead - r.n), ('scheduled', -r.ahead)) AS s (state, n)
         UNION ALL
         SELECT r.queue, r.priority, s.state, s.n
         FROM retrying r CROSS JOIN LATERAL (VALUES ('retrying', r.n), ('scheduled', -r.n)) AS s (state, n)

@@ -11,6 +11,7 @@ import psycopg
 from taskflow.leader.looper import Connection, Loop, log
 from taskflow.store import rescue
 
+RECORD_AGAIN_SECONDS = 60.0
 ROUND_SECONDS = 2.0  # then the lease and the next look come first
 
 
@@ -40,22 +41,38 @@ class Rescuer(Loop):
         self._clock = clock
         self._seen: dict[int, Sighting] = {}
         self._looked_at = float("-inf")
-        self._claims_recorded = False
+        self._record_at = 0.0
+        self._recorded = False
 
     def begin(self, connection: Connection) -> None:
         self._seen = {}
-        self._claims_recorded = False
+        self._record_at = self._clock()
+        self._recorded = False
 
     def work(self, connection: Connection) -> float:
-        if not self._claims_recorded:
-            if unknown := rescue.record_claims(connection):
-                log.info("claims_recorded", count=unknown)
-            self._claims_recorded = True
+        if self._clock() >= self._record_at:
+            self._record_claims(connection)
         deadline = self._clock() + ROUND_SECONDS
         for worker_id in self._look(connection):
             if not self._rescue(connection, worker_id, deadline):
                 return 0.0
         return self._interval
+
+    def _record_claims(self, connection: Connection) -> None:
+        """Twice: calls that a migration has overtaken go on for a moment with the functions that it has replaced."""
+        again = self._clock() + RECORD_AGAIN_SECONDS
+        try:
+            if concerned := rescue.record_claims(connection):
+                log.info("claims_recorded", count=concerned)
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            log.warning("claims_not_recorded", error=str(error).strip())  # the dead are rescued all the same
+        else:
+            if self._recorded:
+                again = float("inf")
+            self._recorded = True
+        self._record_at = again
 
     def _look(self, connection: Connection) -> list[int]:
         """Look at all workers; returns the ids of the dead."""

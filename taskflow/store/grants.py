@@ -120,13 +120,13 @@ def problems(connection: psycopg.Connection) -> list[Right]:
 
 def grant(connection: psycopg.Connection) -> list[str]:
     """In the open transaction, give each role what it lacks and take from PUBLIC; returns the roles that lacked it."""
-    lacking = {right.role for right in problems(connection)}
-    if "public" in lacking:
+    if any(right.role == "public" for right in problems(connection)):
         connection.execute(REVOKE_FROM_PUBLIC.encode())
+    lacking = {right.role for right in problems(connection)}  # not before: what PUBLIC may, no role lacks
     for role in ROLES:
         if role.name in lacking:
             connection.execute(grant_sql(role).encode())
-    return sorted(lacking - {"public"})
+    return sorted(lacking)
 
 
 PROBLEMS = """

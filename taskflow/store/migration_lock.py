@@ -33,6 +33,16 @@ WHERE a.pid <> pg_backend_pid() AND EXISTS (
 ORDER BY a.xact_start
 LIMIT 5
 """
+# Every transaction holds a lock on its own virtual id. Not those of the server itself, nor the one that `alone` keeps.
+OPEN_NOW = """
+SELECT l.virtualtransaction
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'virtualxid' AND l.granted AND a.datname = current_database() AND a.usesysid IS NOT NULL
+  AND l.pid <> pg_backend_pid() AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_locks m
+    WHERE m.pid = l.pid AND m.locktype = 'advisory' AND m.granted AND m.objsubid = 1
+      AND m.classid::bigint << 32 | m.objid::bigint = %(migration)s)
+"""
 
 
 @contextmanager
@@ -78,6 +88,18 @@ def patiently(step: Callable[[], T], *, what: str, connection: psycopg.Connectio
             if time.monotonic() > deadline:
                 raise TaskflowError(_in_the_way(what, connection, patience_seconds)) from error
         time.sleep(PAUSE_SECONDS * random.uniform(1, 1.5))
+
+
+def await_older_transactions(connection: psycopg.Connection, seconds: float) -> None:
+    """Wait until every transaction that is open in the database now has ended, for at most so many seconds.
+
+    Whoever is in a function goes on with its old body when it is replaced.
+    """
+    deadline = time.monotonic() + seconds
+    older = set(connection.execute(OPEN_NOW, {"migration": LOCK_KEY}))
+    while older and time.monotonic() < deadline:
+        time.sleep(0.02)
+        older &= set(connection.execute(OPEN_NOW, {"migration": LOCK_KEY}))
 
 
 def _in_the_way(what: str, connection: psycopg.Connection, patience_seconds: float) -> str:

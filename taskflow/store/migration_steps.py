@@ -10,9 +10,10 @@ import psycopg
 
 from taskflow.store import compatibility, grants, object_files, objects, partitions, rescue, tables
 from taskflow.store.connection import connect
-from taskflow.store.migration_lock import LOCK_TIMEOUT, patiently
+from taskflow.store.migration_lock import LOCK_TIMEOUT, await_older_transactions, patiently
 from taskflow.store.objects import SqlObject
 
+OLDER_SECONDS = 5.0  # calls of functions take far less; what takes longer is a producer's own transaction
 # Names in the files are looked up where they belong, whatever the login's search_path is.
 SETTINGS = f"""\
 SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
@@ -142,6 +143,7 @@ def make_days(run: Run) -> None:
 def record_claims(run: Run) -> None:
     """Correct what was claimed or ended by functions of before when the tables had changed already."""
     if run.report.done.tables:
+        await_older_transactions(run.connection, OLDER_SECONDS)
         rescue.record_claims(run.connection)
 
 

@@ -49,6 +49,40 @@ def test_a_worker_that_falls_silent_loses_its_tasks_after_the_timeout_and_not_be
     assert database.one("SELECT count(*) FROM taskflow.workers") == 0
 
 
+def test_what_runs_without_a_claim_is_looked_for_twice(
+    database: Database, rescuer: Rescuer, clock: ManualClock
+) -> None:
+    database.enqueue(2)
+    worker = database.register()
+    claims = "SELECT count(*) FROM taskflow.claims"
+
+    def lose_claims(tasks: int) -> None:
+        database.claim(worker, tasks)
+        database.connection.execute("DELETE FROM taskflow.claims")
+
+    lose_claims(1)
+    rescuer.work(database.connection)
+    assert database.one(claims) == 1
+    lose_claims(1)
+    look_for(rescuer, database, clock, TIMEOUT - 5)
+    assert database.one(claims) == 0
+    look_for(rescuer, database, clock, 60 + TIMEOUT)
+    assert running(database) == 0  # the worker has never beaten, and both are found
+    assert database.one("SELECT count(*) FROM taskflow.executions WHERE outcome = 'lost'") == 2
+
+
+def test_a_leader_that_may_not_record_claims_rescues_all_the_same(
+    database: Database, rescuer: Rescuer, clock: ManualClock
+) -> None:
+    database.enqueue()
+    database.claim(database.register(), 1)
+    database.connection.execute("ALTER FUNCTION taskflow.record_claims RENAME TO not_there")
+    with capture_logs() as logs:
+        look_for(rescuer, database, clock, TIMEOUT + 5)
+    assert [log["event"] for log in logs] == ["claims_not_recorded", "worker_lost"]
+    assert running(database) == 0
+
+
 def test_a_worker_that_beats_is_never_rescued(database: Database, rescuer: Rescuer, clock: ManualClock) -> None:
     database.enqueue()
     worker = database.register()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from taskflow.store import resources, tables, tasks, workers
 from taskflow.store.arrays import texts
 from taskflow.store.connection import connect
+from taskflow.store.migration_lock import LOCK_KEY, await_older_transactions
 from taskflow.store.rescue import record_claims, rescue
 from taskflow.store.tasks import BOTTOM
 from tests.store.support import Connection, claim, complete, insert, row, worker
@@ -22,6 +25,12 @@ INDEXED = """
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
     WHERE i.indrelid = 'taskflow.tasks_live'::regclass AND a.attnum > 0"""
+
+
+PLAIN = """
+    SELECT queue::text, priority, taskflow.shown_state(state, run_at), count(*),
+           min(run_at) FILTER (WHERE state IN ('pending', 'retrying') AND run_at <= statement_timestamp())
+    FROM taskflow.tasks_live GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 
 @pytest.fixture
@@ -170,14 +179,16 @@ def test_figures_of_what_lives_are_those_of_a_plain_count(connection: Connection
                 complete(connection, me, claimed)
             elif kind == 4:
                 complete(connection, me, claimed, "failed", details=chance.choice(['{"retry_after": 900}', None]))
-    plain = connection.execute("""
-        SELECT queue::text, priority, taskflow.shown_state(state, run_at), count(*),
-               min(run_at) FILTER (WHERE state IN ('pending', 'retrying') AND run_at <= statement_timestamp())
-        FROM taskflow.tasks_live GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""").fetchall()
+    plain = connection.execute(PLAIN).fetchall()
     assert {"pending", "scheduled", "retrying", "running", "blocked"} == {found[2] for found in plain}
     counted = "SELECT * FROM taskflow.live_counts({}) ORDER BY queue, priority, state"
     assert connection.execute(counted.format("")).fetchall() == plain
     assert connection.execute(counted.format("'{a}'")).fetchall() == [found for found in plain if found[0] == "a"]
+
+    (ahead,) = (task.id for task in claim(connection, me, 1, queues=("b",)))  # as after a clock that was set back
+    connection.execute("UPDATE taskflow.tasks SET run_at = '2100-01-01' WHERE id = %s", [ahead])
+    plain = connection.execute(PLAIN).fetchall()
+    assert connection.execute(counted.format("")).fetchall() == plain
 
     waiting = {
         queue: sum(found[3] for found in plain if found[0] == queue and found[2] not in ("running", "blocked"))
@@ -188,6 +199,24 @@ def test_figures_of_what_lives_are_those_of_a_plain_count(connection: Connection
     assert set(connection.execute("SELECT * FROM taskflow.queue_depths()")) == expected
     below = set(connection.execute("SELECT * FROM taskflow.queue_depths_below(800)"))
     assert below >= {("a", 800, waiting["a"]), ("b", 5, min(5, waiting["b"])), ("empty", 7, 0)}
+
+
+def test_a_migration_waits_for_calls_of_functions_that_it_has_replaced(dsn: str, connection: Connection) -> None:
+    began = time.monotonic()
+    with connect(dsn, name="guard", autocommit=False) as guard, connect(dsn, name="call", autocommit=False) as call:
+        guard.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+        await_older_transactions(connection, 9.0)
+        assert time.monotonic() - began < 5  # the migration's own is not waited for
+        call.execute("SELECT 1")
+        began = time.monotonic()
+        await_older_transactions(connection, 0.3)
+        assert time.monotonic() - began >= 0.3
+        timer = threading.Timer(0.3, call.rollback)
+        timer.start()
+        began = time.monotonic()
+        await_older_transactions(connection, 9.0)
+        assert 0.2 < time.monotonic() - began < 5
+        timer.join()
 
 
 def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: str) -> None:

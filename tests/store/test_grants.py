@@ -167,6 +167,14 @@ class TestEverybody:
         assert len(migrate(dsn).done.objects) == 6
         assert rows(connection, self.CALLABLE) == []
 
+    def test_a_function_that_a_new_version_brings_is_for_its_roles_at_once(self, dsn, connection):
+        may = "SELECT has_function_privilege('taskflow_worker', 'taskflow.record_claims()', 'EXECUTE')"
+        connection.execute("DROP FUNCTION taskflow.record_claims")
+        connection.execute("DELETE FROM taskflow.sql_objects WHERE path = 'functions/record_claims.sql'")
+        assert migrate(dsn).done.objects == ["functions/record_claims.sql"]
+        assert rows(connection, may) == [(True,)]
+        assert rows(connection, self.CALLABLE) == []
+
     def test_nor_in_the_databases_of_tests(self, cluster):
         made = Databases(cluster.dsn())
         with made.database() as dsn, psycopg.connect(dsn) as connection:
