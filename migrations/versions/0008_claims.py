@@ -30,7 +30,8 @@ KEY_STATE = "ALTER TABLE taskflow.tasks ADD COLUMN key_state taskflow.task_state
 
 # No index may depend on `state` or `worker_id`, not even by its WHERE: then PostgreSQL could not update a row in place
 # (HOT). The index of claims has what runs as well, and a claim passes over it; it still has nothing that is blocked. The
-# larger half of each page is for the new versions, which have two values more. Rows that fill theirs are claimed as before.
+# larger half of each page is for the new versions, which have two values more. To claim
+# what stands on a page that was filled before costs more than it did, until that has drained.
 INDEXES = """
 DROP INDEX taskflow.tasks_claim, taskflow.tasks_worker, taskflow.tasks_held_back, taskflow.tasks_limited,
     taskflow.tasks_key_waiting, taskflow.tasks_key_running, taskflow.tasks_key_blocked;
