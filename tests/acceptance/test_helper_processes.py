@@ -18,7 +18,8 @@ def test_sigterm_ends_what_a_handler_has_started(connection, dsn, start_worker, 
     start_worker(dsn, "--concurrency", "1")
     [task] = enqueue(connection, kind)
     wait_until(lambda: value(connection, "finished_at", task))
-    assert value(connection, "result", task) == {"executed": -15, "forked": True, "pool": [2.0, 3.0]}
+    ended = [value(connection, column, task) for column in ("result", "error")]
+    assert ended == [{"executed": -15, "forked": True, "pool": [2.0, 3.0]}, None]
 
 
 def test_signals_to_all_processes_at_once_leave_a_handler_its_time_to_end(
