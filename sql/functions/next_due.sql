@@ -1,9 +1,6 @@
 -- The time of the first waiting task of each queue that has one (due already, or later), for the types given; a worker
 -- about to sleep sleeps no longer than that. p_queues NULL: every queue that has waiting tasks, found by skipping from
 -- one queue to the next in the index tasks_claim.
---
--- What runs stands first in that index, as a rule. Where hundreds do, what may be due among them is passed over: who asks has
--- just tried to claim it.
 CREATE OR REPLACE FUNCTION taskflow.next_due(p_queues text[], p_types text[])
 RETURNS TABLE (queue text, run_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -28,18 +25,10 @@ BEGIN
         EXIT WHEN v_queue IS NULL;
         v_first := NULL;
         FOR v_priority IN 0 .. 3 LOOP
-            SELECT f.run_at INTO v_next
-            FROM (SELECT c.run_at, c.id, c.state FROM taskflow.tasks_live c
-                  WHERE c.queue = v_queue AND c.priority = v_priority AND c.key_state IS DISTINCT FROM 'blocked'
-                    AND c.type = ANY (p_types)
-                  ORDER BY c.run_at, c.id LIMIT 200) f
-            WHERE f.state IN ('pending', 'retrying') ORDER BY f.run_at, f.id LIMIT 1;
-            IF NOT FOUND THEN
-                SELECT c.run_at INTO v_next FROM taskflow.tasks_live c
-                WHERE c.queue = v_queue AND c.priority = v_priority AND c.key_state IS DISTINCT FROM 'blocked'
-                  AND c.run_at > now() AND c.state IN ('pending', 'retrying') AND c.type = ANY (p_types)
-                ORDER BY c.run_at, c.id LIMIT 1;
-            END IF;
+            SELECT c.run_at INTO v_next FROM taskflow.tasks_live c
+            WHERE c.queue = v_queue AND c.priority = v_priority AND c.state IN ('pending', 'retrying')
+              AND c.key_state IS DISTINCT FROM 'blocked' AND c.type = ANY (p_types)
+            ORDER BY c.run_at, c.id LIMIT 1;
             v_first := least(v_first, v_next);
         END LOOP;
         IF v_first IS NOT NULL THEN

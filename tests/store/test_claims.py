@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -142,6 +143,8 @@ def test_what_is_due_next_is_found_behind_what_runs(connection: Connection, me: 
     insert(connection, run_at="2100-07-01", priority=3)
     insert(connection, run_at="2099-07-01")
     assert connection.execute(due).fetchall() == [(2099,)]
+    insert(connection)  # by its time behind all that runs: by this a worker of every queue knows which have something
+    assert connection.execute(due.replace("'{default}'", "NULL")).fetchall() == [(datetime.now(UTC).year,)]
     insert(connection, run_at="2001-07-01")
     assert connection.execute(due).fetchall() == [(2001,)]
 
