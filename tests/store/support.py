@@ -58,6 +58,11 @@ def complete(
     return tasks.complete(connection, worker_id, rows).ended
 
 
+def rows(connection: psycopg.Connection[Any], query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What a query gives."""
+    return connection.execute(query.encode(), parameters).fetchall()
+
+
 def row(connection: Connection, task_id: int, *columns: str) -> tuple[Any, ...]:
     """Columns of a task, as people see it."""
     found = connection.execute(f"SELECT {', '.join(columns)} FROM taskflow.task_list WHERE id = %s", (task_id,))
