@@ -85,7 +85,8 @@ BEGIN
         END IF;
     END LOOP;
     IF cardinality(v_blocked) > 0 THEN
-        UPDATE taskflow.tasks_live t SET state = 'blocked', key_state = 'blocked', updated_at = now(), version = t.version + 1
+        UPDATE taskflow.tasks_live t
+        SET state = 'blocked', key_state = 'blocked', updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (v_blocked);
     END IF;
     passed := cardinality(v_blocked) + (SELECT count(*) FROM unnest(p_ids) i WHERE i = ANY (admitted));

@@ -1,5 +1,5 @@
--- Gives a row, with the defaults, to every queue that has tasks that wait or run, and no row: a task inserted with SQL may name any
--- queue, and operators should find it. The queues are found by skipping from one to the next in the index tasks_claim.
+-- Gives a row, with the defaults, to every queue that has tasks and none: a task inserted with SQL may name any queue, and
+-- operators should find it. The queues are found by skipping from one to the next in the index tasks_claim.
 CREATE OR REPLACE FUNCTION taskflow.adopt_queues() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -16,7 +16,8 @@ BEGIN
     LOOP
         BEGIN
             UPDATE taskflow.tasks t
-            SET state = 'cancelled', key_state = NULL, finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
+            SET state = 'cancelled', key_state = NULL, finished_at = clock_timestamp(), updated_at = now(),
+                version = t.version + 1
             WHERE t.id = cancel.id AND t.state IN ('pending', 'retrying', 'blocked')
               AND (v_everything OR t.created_by = session_user)
             RETURNING t.queue, t.concurrency_key INTO v_queue, v_key;

@@ -27,7 +27,8 @@ BEGIN
                 ORDER BY t.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
             WITH done AS (
                 UPDATE taskflow.tasks t
-                SET state = 'cancelled', key_state = NULL, finished_at = clock_timestamp(), updated_at = now(), version = t.version + 1
+                SET state = 'cancelled', key_state = NULL, finished_at = clock_timestamp(), updated_at = now(),
+                    version = t.version + 1
                 WHERE t.id = ANY (v_ids) AND t.state IN ('pending', 'retrying', 'blocked')
                 RETURNING t.id, t.queue, t.concurrency_key)
             SELECT coalesce(array_agg(d.id), '{}'),

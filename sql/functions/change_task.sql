@@ -41,7 +41,8 @@ BEGIN
                         priority = coalesce((p_changes ->> 'priority')::smallint, t.priority),
                         run_at = CASE WHEN p_changes ? 'run_at'
                                       THEN coalesce((p_changes ->> 'run_at')::timestamptz, now()) ELSE t.run_at END,
-                        key_state = NULL, state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END,  -- claims look at it again
+                        -- Claims look at it again.
+                        state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END, key_state = NULL,
                         updated_at = now(), version = t.version + 1
                     WHERE t.id = p_id
                     RETURNING t.queue, taskflow.shown_state(t.state, t.run_at) INTO v_queue, state;

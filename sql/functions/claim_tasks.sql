@@ -10,6 +10,9 @@
 --   worker's last claim ended. As soon as any transaction holds an old snapshot, dead entries pile up at the head of the
 --   index, and without it every claim would walk over all of them. A pair, since one bulk insert gives 100,000 rows the
 --   same run_at. The worker sweeps from the bottom now and then, for what committed late or is due earlier.
+-- * What is claimed keeps its place in every index, and so its page (HOT): nothing that a claim changes is indexed, but for
+--   tasks with a concurrency key. So the index has what runs as well, which a claim passes over, and which tasks are whose is
+--   told by a row in claims. Measured: a claim costs three tenths less of the server's CPU.
 --
 -- Metadata without content comes as NULL: most tasks have none, and the worker need not read it.
 -- started_at is emptied: a running task without it may only have been prefetched. So are the progress, of an earlier attempt,
@@ -18,10 +21,6 @@
 -- p_options: {"commit": "async"} commits the claim asynchronously: after a crash of the server a claim may be forgotten,
 -- and the task is claimed again. {"most": [3, null]} takes at most so many at that place of p_queues, which may name a queue
 -- again further on: so each of several gets its share first, and what one leaves is the others'.
---
--- * What is claimed keeps its place in every index, and so its page (HOT): nothing that a claim changes is indexed, but for
---   tasks with a concurrency key. So the index has what runs as well, which a claim passes over, and which tasks are whose is
---   told by a row in claims. Measured: a claim costs three tenths less of the server's CPU.
 --
 -- A task with a concurrency key is claimed only if its key has room, see admit_keyed; if not, it leaves the index of claims,
 -- and the level is looked at again, a few times: a claim should not take long.

@@ -43,7 +43,8 @@ BEGIN
     IF cardinality(v_ids) > 0 THEN
         WITH done AS (
             UPDATE taskflow.tasks t
-            SET state = 'completed', key_state = NULL, finished_at = v_now, updated_at = v_now, version = t.version + 1, error = NULL,
+            SET state = 'completed', key_state = NULL, error = NULL,
+                finished_at = v_now, updated_at = v_now, version = t.version + 1,
                 started_at = coalesce(t.started_at,
                     t.claimed_at + p_waited[width_bucket(t.id, p_ids)] * interval '1 second'),
                 result = p_results[width_bucket(t.id, p_ids)],

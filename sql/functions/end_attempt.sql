@@ -48,7 +48,8 @@ BEGIN
     END IF;
 
     UPDATE taskflow.tasks t
-    SET state = new_state, key_state = NULL, run_at = new_run_at, failures = v_failures, error = v_error, started_at = v_started,
+    SET state = new_state, key_state = NULL, run_at = new_run_at, failures = v_failures, error = v_error,
+        started_at = v_started,
         losses = t.losses + (p_outcome = 'lost' AND coalesce((p_details ->> 'lost')::boolean, true))::integer,
         worker_id = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.worker_id END,
         claim_number = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.claim_number END,

@@ -73,7 +73,7 @@ BEGIN
             BEGIN
                 UPDATE taskflow.tasks_live t
                 SET payload = v_payload, run_at = v_run_at, priority = v_priority, updated_at = now(), version = t.version + 1,
-                    key_state = NULL, state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END
+                    state = CASE WHEN t.state = 'blocked' THEN 'pending' ELSE t.state END, key_state = NULL
                 WHERE t.type = enqueue.type AND t.unique_key = enqueue.unique_key
                   AND t.state IN ('pending', 'retrying', 'blocked') AND (t.created_by = session_user OR v_may_change)
                 RETURNING t.id, t.state, t.queue, t.concurrency_key INTO v_id, v_state, v_replaced_queue, v_key;

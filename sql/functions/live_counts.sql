@@ -35,7 +35,8 @@ BEGIN
         FROM entries e CROSS JOIN LATERAL (VALUES ('pending', e.n - e.ahead), ('scheduled', e.ahead)) AS s (state, n)
         UNION ALL
         SELECT r.queue, r.priority, s.state, s.n
-        FROM running r CROSS JOIN LATERAL (VALUES ('running', r.n), ('pending', r.ahead - r.n), ('scheduled', -r.ahead)) AS s (state, n)
+        FROM running r
+        CROSS JOIN LATERAL (VALUES ('running', r.n), ('pending', r.ahead - r.n), ('scheduled', -r.ahead)) AS s (state, n)
         UNION ALL
         SELECT r.queue, r.priority, s.state, s.n
         FROM retrying r CROSS JOIN LATERAL (VALUES ('retrying', r.n), ('scheduled', -r.n)) AS s (state, n)

@@ -1,8 +1,8 @@
 -- Raises TF503 if more tasks than its max_depth, and that is at most 10,000, wait (pending, scheduled, retrying) in a queue,
 -- this statement's own included. SET LOCAL taskflow.max_depth = off lets them in all the same.
 --
--- Every statement counts, for two to four milliseconds where 10,000 wait (and one more for 5,000 that run), and nothing is kept:
--- so nobody waits for anybody.
+-- Every statement counts, for two to four milliseconds where 10,000 wait, and one more for 5,000 that run; nothing is kept, so
+-- nobody waits for anybody.
 -- Larger limits are for the REST API, which counts once a second for all. Serializable transactions are let in: what one counts another
 -- inserts, and that alone would make them fail.
 CREATE OR REPLACE FUNCTION taskflow.refuse_full(p_queue text) RETURNS void

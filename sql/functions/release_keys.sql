@@ -68,7 +68,8 @@ BEGIN
         END LOOP;
     END LOOP;
     IF cardinality(v_found) > 0 THEN
-        UPDATE taskflow.tasks_live t SET state = 'pending', key_state = NULL, updated_at = now(), version = t.version + 1
+        UPDATE taskflow.tasks_live t
+        SET state = 'pending', key_state = NULL, updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (v_found);
     END IF;
     PERFORM taskflow.ring(v_queues);

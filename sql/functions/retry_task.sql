@@ -30,8 +30,8 @@ BEGIN
                     taskflow.shown_state(v_task.state, v_task.run_at) USING ERRCODE = 'TF409';
             END IF;
             UPDATE taskflow.tasks t
-            SET state = 'pending', key_state = NULL, failures = 0, run_at = v_run_at, finished_at = NULL, worker_id = NULL, claimed_at = NULL,
-                started_at = NULL, result = NULL, progress = NULL, progress_message = NULL, cancel_requested = false,
+            SET state = 'pending', key_state = NULL, failures = 0, run_at = v_run_at, finished_at = NULL,
+                worker_id = NULL, claimed_at = NULL, started_at = NULL, result = NULL, progress = NULL, progress_message = NULL, cancel_requested = false,
                 payload = coalesce(nullif(options -> 'payload', 'null'), t.payload),
                 queue = coalesce(options ->> 'queue', t.queue),
                 priority = coalesce((options ->> 'priority')::smallint, t.priority),

@@ -25,12 +25,11 @@ DURABLE = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    "shared_buffers": "1GB",  # see BUFFERS
+    "shared_buffers": "1GB",
     "max_wal_size": "8GB",
     "min_wal_size": "2GB",
     "max_connections": "300",
 }
-BUFFERS = 131_072  # of 8 kB
 TOLD = ("fsync", "synchronous_commit", "shared_buffers", "max_wal_size")
 
 
@@ -108,7 +107,15 @@ def open_server(database_url: str | None = None) -> Iterator[Server]:
         Cluster(directory, settings=DURABLE) as cluster,
         Server(cluster.dsn(), cluster.log) as server,
     ):
-        _warm_up(cluster.dsn())
+        yield server
+
+
+@contextlib.contextmanager
+def open_measured_server(database_url: str | None = None) -> Iterator[Server]:
+    """`open_server` for a benchmark that compares: a private one is warmed up first."""
+    with open_server(database_url) as server:
+        if database_url is None:
+            _warm_up(server.dsn)
         yield server
 
 
@@ -125,7 +132,8 @@ def _warm_up(dsn: str) -> None:
     """
     with connect(dsn, name="bench") as connection:
         connection.execute("CREATE TABLE memory (page text STORAGE PLAIN)")
-        connection.execute(f"INSERT INTO memory SELECT repeat('x', 7500) FROM generate_series(1, {BUFFERS})")
+        connection.execute("""INSERT INTO memory SELECT repeat('x', 7500)
+            FROM pg_settings, generate_series(1, setting::integer) WHERE name = 'shared_buffers'""")
         connection.execute("DROP TABLE memory")
         for _ in range(2):  # files are kept by what the last checkpoints needed
             connection.execute("CHECKPOINT")

@@ -1,5 +1,5 @@
--- A twin of taskflow.tasks for comparison: the same columns, defaults, partitions, indexes and fillfactor, no triggers, no checks,
--- and plain types instead of domains. Made from the catalog, so that it follows the migrations.
+-- A twin of taskflow.tasks for comparison: the same columns, defaults, partitions, indexes and fillfactor, no triggers, no
+-- checks, and plain types instead of domains. Made from the catalog, so that it follows the migrations.
 DROP SCHEMA IF EXISTS taskflow_twin CASCADE;
 CREATE SCHEMA taskflow_twin;
 CREATE TABLE taskflow_twin.tasks (LIKE taskflow.tasks INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING STORAGE)

@@ -41,16 +41,16 @@ class Rescuer(Loop):
         self._clock = clock
         self._seen: dict[int, Sighting] = {}
         self._looked_at = float("-inf")
-        self._record_at = 0.0
-        self._recorded = False
+        self._record_at: list[float] = []
 
     def begin(self, connection: Connection) -> None:
         self._seen = {}
-        self._record_at = self._clock()
-        self._recorded = False
+        # Twice: calls that a migration has overtaken go on for a moment with the functions that it has replaced.
+        self._record_at = [self._clock(), self._clock() + RECORD_AGAIN_SECONDS]
 
     def work(self, connection: Connection) -> float:
-        if self._clock() >= self._record_at:
+        if self._record_at and self._clock() >= self._record_at[0]:
+            self._record_at.pop(0)
             self._record_claims(connection)
         deadline = self._clock() + ROUND_SECONDS
         for worker_id in self._look(connection):
@@ -59,8 +59,6 @@ class Rescuer(Loop):
         return self._interval
 
     def _record_claims(self, connection: Connection) -> None:
-        """Twice: calls that a migration has overtaken go on for a moment with the functions that it has replaced."""
-        again = self._clock() + RECORD_AGAIN_SECONDS
         try:
             if concerned := rescue.record_claims(connection):
                 log.info("claims_recorded", count=concerned)
@@ -68,11 +66,6 @@ class Rescuer(Loop):
             if connection.closed:
                 raise
             log.warning("claims_not_recorded", error=str(error).strip())  # the dead are rescued all the same
-        else:
-            if self._recorded:
-                again = float("inf")
-            self._recorded = True
-        self._record_at = again
 
     def _look(self, connection: Connection) -> list[int]:
         """Look at all workers; returns the ids of the dead."""

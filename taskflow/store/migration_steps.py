@@ -14,6 +14,7 @@ from taskflow.store.migration_lock import LOCK_TIMEOUT, await_older_transactions
 from taskflow.store.objects import SqlObject
 
 OLDER_SECONDS = 5.0  # calls of functions take far less; what takes longer is a producer's own transaction
+
 # Names in the files are looked up where they belong, whatever the login's search_path is.
 SETTINGS = f"""\
 SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
@@ -112,6 +113,13 @@ def replace_objects(run: Run) -> None:
     run.report.done.grants += granted
 
 
+def record_claims(run: Run) -> None:
+    """Correct what was claimed or ended by functions of before when the tables had changed already."""
+    if run.report.done.tables:
+        await_older_transactions(run.connection, OLDER_SECONDS)
+        rescue.record_claims(run.connection)
+
+
 def replace_triggers(run: Run) -> None:
     """Apply the triggers whose definition has changed, one a transaction: each locks its table against writers."""
 
@@ -140,11 +148,4 @@ def make_days(run: Run) -> None:
     )
 
 
-def record_claims(run: Run) -> None:
-    """Correct what was claimed or ended by functions of before when the tables had changed already."""
-    if run.report.done.tables:
-        await_older_transactions(run.connection, OLDER_SECONDS)
-        rescue.record_claims(run.connection)
-
-
-STEPS = (migrate_tables, create_roles, replace_objects, replace_triggers, make_days, record_claims)
+STEPS = (migrate_tables, create_roles, replace_objects, record_claims, replace_triggers, make_days)

@@ -20,7 +20,6 @@ AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 BOTTOM = ("-infinity", 0)
 """The lower bound of a level (queue and priority) that is swept from its beginning."""
 
-
 MOST_AT_ONCE = 1 << 20
 """Characters of payloads that are decoded together: more would need the memory twice."""
 
@@ -127,13 +126,13 @@ def claim_limited(
 def _claimed(rows: Sequence[tuple[Any, ...]]) -> list[ClaimedTask]:
     """The rows of a claim, whose payload and metadata are text. All payloads are decoded at once: by the driver, one by
     one, they take three times as long, more than all else of a row."""
-    texts = [row[6] for row in rows]
+    payload_texts = [row[6] for row in rows]
     try:
-        payloads = orjson.loads(f"[{','.join(texts)}]") if sum(map(len, texts)) < MOST_AT_ONCE else None
+        payloads = orjson.loads(f"[{','.join(payload_texts)}]") if sum(map(len, payload_texts)) < MOST_AT_ONCE else None
     except ValueError:  # one of them is for decode_stored
         payloads = None
     if payloads is None:
-        payloads = list(map(decode_stored, texts))
+        payloads = list(map(decode_stored, payload_texts))
     make = tuple.__new__  # what _make and the class itself come to, at half the price
     return [
         make(ClaimedTask, (*row[:6], payload, row[7] and decode_stored(row[7]), row[8], row[9]))

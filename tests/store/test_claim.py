@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
 from taskflow.store import tasks
 from taskflow.store.arrays import texts
@@ -100,3 +101,18 @@ def test_next_due_tells_each_queue_with_something_waiting_and_when(connection: C
     assert due["now"] <= 0
     assert 45 < due["later"] <= 50
     assert set(tasks.next_due(connection, ["now", "empty"], texts(["noop"]))) == {"now"}
+
+
+@pytest.mark.parametrize("running", [3, 300])
+def test_what_is_due_next_is_found_behind_what_runs(connection: Connection, running: int) -> None:
+    insert(connection, running)
+    claim(connection, worker(connection), running)
+    due = "SELECT extract(year FROM run_at)::integer FROM taskflow.next_due('{default}', '{noop}')"
+    assert connection.execute(due).fetchall() == []
+    insert(connection, run_at="2100-07-01", priority=3)
+    insert(connection, run_at="2099-07-01")
+    assert connection.execute(due).fetchall() == [(2099,)]
+    insert(connection)  # by its time behind all that runs: by this a worker of every queue knows which have something
+    assert connection.execute(due.replace("'{default}'", "NULL")).fetchall() == [(datetime.now(UTC).year,)]
+    insert(connection, run_at="2001-07-01")
+    assert connection.execute(due).fetchall() == [(2001,)]

@@ -281,3 +281,16 @@ def test_odd_limits_are_obeyed_too(connection: Connection, settings: dict[str, A
     limit(connection, **settings)
     insert(connection, 2)
     assert len(claim_limited(connection, worker(connection)).tasks) == claimed
+
+
+def test_a_task_that_goes_back_is_no_longer_counted_among_those_that_run(connection: Connection) -> None:
+    limit(connection, max_workers=10)
+    me = worker(connection)
+    insert(connection, 2)
+    failing, given_back = claim_limited(connection, me).tasks
+    numbers = "SELECT count(claim_number) FROM taskflow.tasks_live"
+    assert connection.execute(numbers).fetchone() == (2,)
+    complete(connection, me, [failing], "failed", details='{"retry_after": 9}')
+    assert connection.execute(numbers).fetchone() == (1,)
+    assert tasks.release(connection, me, [(given_back.id, given_back.attempt)]) == 1
+    assert connection.execute(numbers).fetchone() == (0,)

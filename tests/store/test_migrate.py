@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
@@ -17,6 +19,7 @@ from taskflow.store import migrate as migration
 from taskflow.store import resources, tables
 from taskflow.store.connection import connect
 from taskflow.store.migrate import migrate, pending
+from taskflow.store.migration_lock import LOCK_KEY, await_older_transactions
 
 ROOT = Path(__file__).parents[2]
 TASKFLOW = [sys.executable, "-m", "taskflow"]
@@ -322,3 +325,21 @@ class TestRefusals:
 
         with pytest.raises(NotAllowed, match="migrate with the login that made the schema"):
             migrate(dsn.replace("postgres@", "no_owner@"))
+
+
+def test_a_migration_waits_for_calls_of_functions_that_it_has_replaced(dsn, connection):
+    began = time.monotonic()
+    with connect(dsn, name="guard", autocommit=False) as guard, connect(dsn, name="call", autocommit=False) as call:
+        guard.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+        await_older_transactions(connection, 9.0)
+        assert time.monotonic() - began < 5  # the migration's own is not waited for
+        call.execute("SELECT 1")
+        began = time.monotonic()
+        await_older_transactions(connection, 0.3)
+        assert time.monotonic() - began >= 0.3
+        timer = threading.Timer(0.3, call.rollback)
+        timer.start()
+        began = time.monotonic()
+        await_older_transactions(connection, 9.0)
+        assert 0.2 < time.monotonic() - began < 5
+        timer.join()

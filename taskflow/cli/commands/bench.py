@@ -28,7 +28,7 @@ from taskflow.bench import (
     slots,
 )
 from taskflow.bench.report import Report
-from taskflow.bench.server import Server, open_server
+from taskflow.bench.server import Server, open_measured_server
 from taskflow.cli.bench_load import load_command
 
 Benchmark = Callable[..., Report]
@@ -76,7 +76,7 @@ def measured(benchmark: Benchmark) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
     @functools.wraps(benchmark)
     def run(*, database_url: str | None, as_json: bool, **parameters: Any) -> None:
-        with open_server(database_url) as server:
+        with open_measured_server(database_url) as server:
             report = benchmark(server, **parameters)
         click.echo(orjson.dumps(report.as_json()) if as_json else report.as_table())
 
@@ -232,7 +232,7 @@ def all_command(database_url: str | None, directory: Path | None) -> None:
     missed: list[str] = []
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
-    with open_server(database_url) as server:
+    with open_measured_server(database_url) as server:
         for name, benchmark, parameters in EVERYTHING:
             report = benchmark(server, **parameters)
             click.echo(report.as_table() + "\n")

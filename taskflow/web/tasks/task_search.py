@@ -186,7 +186,7 @@ class Search:
                 rows = self._run(
                     f"SELECT t.id, t.finished_at, t.run_at FROM taskflow.{part.table} t WHERE {condition.sql}"
                     f" AND {_narrowed(part, wanted)} AND {place} AND {_since(condition.since, part)}"
-                    f" ORDER BY t.run_at, t.id LIMIT %(count)s",
+                    " ORDER BY t.run_at, t.id LIMIT %(count)s",
                     parameters,
                 )
                 keyed += [((row[2], row[0]), Found(row[0], part.table, row[1])) for row in rows]

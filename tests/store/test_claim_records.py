@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import threading
-import time
-from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
-from taskflow.store import resources, tables, tasks, workers
-from taskflow.store.arrays import texts
+from taskflow.store import resources, tables, workers
 from taskflow.store.connection import connect
-from taskflow.store.migration_lock import LOCK_KEY, await_older_transactions
 from taskflow.store.rescue import record_claims, rescue
-from taskflow.store.tasks import BOTTOM
 from tests.store.support import Connection, claim, complete, insert, row, worker
 
 UPDATES = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'taskflow.tasks_live'::regclass"
@@ -26,12 +19,6 @@ INDEXED = """
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
     WHERE i.indrelid = 'taskflow.tasks_live'::regclass AND a.attnum > 0"""
-
-
-PLAIN = """
-    SELECT queue::text, priority, taskflow.shown_state(state, run_at), count(*),
-           min(run_at) FILTER (WHERE state IN ('pending', 'retrying') AND run_at <= statement_timestamp())
-    FROM taskflow.tasks_live GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
 
 
 @pytest.fixture
@@ -49,9 +36,7 @@ def beat(connection: Connection, worker_id: int) -> workers.Pulse:
 
 
 class TestInPlace:
-    def test_a_claim_and_the_start_of_a_handler_leave_every_row_on_its_page(
-        self, connection: Connection, me: int
-    ) -> None:
+    def test_a_claim_leaves_every_row_on_its_page(self, connection: Connection, me: int) -> None:
         insert(connection, 2000)
         with connection.transaction():
             assert len(claim(connection, me, 1500)) == 1500
@@ -131,95 +116,7 @@ class TestRecord:
         assert states == [(by_hand, None), (keyed, "running"), (stuck, None)]
         assert record_claims(connection) == 0
         assert rescue(connection, 99, None) == 1
-        assert row(connection, keyed, "state") == ("retrying",) or row(connection, keyed, "state") == ("pending",)
-
-
-@pytest.mark.parametrize("running", [3, 300])
-def test_what_is_due_next_is_found_behind_what_runs(connection: Connection, me: int, running: int) -> None:
-    insert(connection, running)
-    claim(connection, me, running)
-    due = "SELECT extract(year FROM run_at)::integer FROM taskflow.next_due('{default}', '{noop}')"
-    assert connection.execute(due).fetchall() == []
-    insert(connection, run_at="2100-07-01", priority=3)
-    insert(connection, run_at="2099-07-01")
-    assert connection.execute(due).fetchall() == [(2099,)]
-    insert(connection)  # by its time behind all that runs: by this a worker of every queue knows which have something
-    assert connection.execute(due.replace("'{default}'", "NULL")).fetchall() == [(datetime.now(UTC).year,)]
-    insert(connection, run_at="2001-07-01")
-    assert connection.execute(due).fetchall() == [(2001,)]
-
-
-def test_a_task_that_goes_back_is_no_longer_counted_among_those_of_a_limited_queue(
-    connection: Connection, me: int
-) -> None:
-    connection.execute("UPDATE taskflow.queues SET max_workers = 10 WHERE name = 'default'")
-    ids = insert(connection, 2)
-    found = tasks.claim_limited(
-        connection, me, "default", texts(["noop"]), free=2, wanted=2, frontier=[BOTTOM] * 4, floor=0
-    ).tasks
-    numbers = "SELECT count(claim_number) FROM taskflow.tasks_live"
-    assert connection.execute(numbers).fetchone() == (2,)
-    complete(connection, me, [task for task in found if task.id == ids[0]], "failed", details='{"retry_after": 9}')
-    assert connection.execute(numbers).fetchone() == (1,)
-    assert tasks.release(connection, me, [(task.id, task.attempt) for task in found if task.id == ids[1]]) == 1
-    assert connection.execute(numbers).fetchone() == (0,)
-
-
-def test_figures_of_what_lives_are_those_of_a_plain_count(connection: Connection, me: int) -> None:
-    """After a random history of every kind of change, beside what other queues hold."""
-    chance = random.Random(7)
-    for _ in range(60):
-        queue, priority = chance.choice(["a", "b"]), chance.choice([0, 1, 3])
-        kind = chance.randrange(6)
-        if kind < 2:
-            more = {} if kind else {"concurrency_key": chance.choice(["k", "l"])}
-            insert(connection, chance.randrange(1, 5), queue=queue, priority=priority, **more)
-        elif kind == 2:
-            insert(connection, 1, queue=queue, priority=priority, run_at="2100-01-01")
-        else:
-            claimed = claim(connection, me, chance.randrange(1, 4), queues=(queue,))
-            if kind == 3:
-                complete(connection, me, claimed)
-            elif kind == 4:
-                complete(connection, me, claimed, "failed", details=chance.choice(['{"retry_after": 900}', None]))
-    plain = connection.execute(PLAIN).fetchall()
-    assert {"pending", "scheduled", "retrying", "running", "blocked"} == {found[2] for found in plain}
-    counted = "SELECT * FROM taskflow.live_counts({}) ORDER BY queue, priority, state"
-    assert connection.execute(counted.format("")).fetchall() == plain
-    assert connection.execute(counted.format("'{a}'")).fetchall() == [found for found in plain if found[0] == "a"]
-
-    (ahead,) = (task.id for task in claim(connection, me, 1, queues=("b",)))  # as after a clock that was set back
-    connection.execute("UPDATE taskflow.tasks SET run_at = '2100-01-01' WHERE id = %s", [ahead])
-    plain = connection.execute(PLAIN).fetchall()
-    assert connection.execute(counted.format("")).fetchall() == plain
-
-    waiting = {
-        queue: sum(found[3] for found in plain if found[0] == queue and found[2] not in ("running", "blocked"))
-        for queue in ("a", "b")
-    }
-    connection.execute("INSERT INTO taskflow.queues (name, max_depth) VALUES ('a', 1000), ('b', 5), ('empty', 7)")
-    expected = {("a", 1000, waiting["a"]), ("b", 5, min(5, waiting["b"])), ("empty", 7, 0)}
-    assert set(connection.execute("SELECT * FROM taskflow.queue_depths()")) == expected
-    below = set(connection.execute("SELECT * FROM taskflow.queue_depths_below(800)"))
-    assert below >= {("a", 800, waiting["a"]), ("b", 5, min(5, waiting["b"])), ("empty", 7, 0)}
-
-
-def test_a_migration_waits_for_calls_of_functions_that_it_has_replaced(dsn: str, connection: Connection) -> None:
-    began = time.monotonic()
-    with connect(dsn, name="guard", autocommit=False) as guard, connect(dsn, name="call", autocommit=False) as call:
-        guard.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
-        await_older_transactions(connection, 9.0)
-        assert time.monotonic() - began < 5  # the migration's own is not waited for
-        call.execute("SELECT 1")
-        began = time.monotonic()
-        await_older_transactions(connection, 0.3)
-        assert time.monotonic() - began >= 0.3
-        timer = threading.Timer(0.3, call.rollback)
-        timer.start()
-        began = time.monotonic()
-        await_older_transactions(connection, 9.0)
-        assert 0.2 < time.monotonic() - began < 5
-        timer.join()
+        assert row(connection, keyed, "state") == ("pending",)
 
 
 def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: str) -> None:
