@@ -134,10 +134,13 @@ def _claimed(rows: Sequence[tuple[Any, ...]]) -> list[ClaimedTask]:
     if payloads is None:
         payloads = list(map(decode_stored, payload_texts))
     make = tuple.__new__  # what _make and the class itself come to, at half the price
-    return [
-        make(ClaimedTask, (*row[:6], payload, row[7] and decode_stored(row[7]), row[8], row[9]))
-        for row, payload in zip(rows, payloads, strict=True)
-    ]
+    claimed = []
+    for row, payload in zip(rows, payloads, strict=True):
+        task_id, attempt, task_type, queue, priority, run_at, _, metadata, timeout, losses = row
+        metadata = metadata and decode_stored(metadata)
+        fields = (task_id, attempt, task_type, queue, priority, run_at, payload, metadata, timeout, losses)
+        claimed.append(make(ClaimedTask, fields))
+    return claimed
 
 
 def ring_waiting(connection: Connection, queues: Sequence[str]) -> None:

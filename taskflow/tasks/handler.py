@@ -122,7 +122,9 @@ class Handler(Generic[PayloadT, P, R]):
 
     def parse(self, payload: dict[str, Any]) -> PayloadT:
         """The stored payload as the object that the function takes. Raises `InvalidPayload` if it does not fit."""
-        return typing.cast(PayloadT, payload if self._model is None else self._model.parse(payload, self.type))
+        stored: Any = payload  # as typing.cast has it, but that is a call
+        parsed: PayloadT = stored if self._model is None else self._model.parse(stored, self.type)
+        return parsed
 
     def encode(self, payload: PayloadT | Mapping[str, Any]) -> str:
         """The payload as the JSON to store, checked as it will be at run. Raises `InvalidPayload`, `InvalidTask`."""

@@ -35,12 +35,13 @@ class Attempt:
     """One claimed task; it is also what a `Context` talks to. Times are of the monotonic clock, in seconds.
 
     `worker_id` is the one it was claimed under, which stays its fence when the process registers anew.
-    `stop` is set by whoever runs it: how to interrupt the handler. `own`: only where the handler completes the task.
+    `waited`: from the claim to the start of the handler. `stop` is set by whoever runs it: how to interrupt it.
+    `own`: only where the handler completes the task.
     """
 
     __slots__ = (
         "cancel_requested", "claimed", "connections", "deadline", "handler", "logs", "marked", "own", "progress",
-        "started", "stop", "task", "worker_id",
+        "started", "stop", "task", "waited", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Attempt:
         self.deadline = timeout_seconds  # until it starts: how long it may run
         self.connections = connections
         self.started: float | None = None
+        self.waited = 0.0
         self.marked = False
         self.cancel_requested = False
         self.progress: Progress | None = None  # the last one
@@ -71,12 +73,8 @@ class Attempt:
         now = time.monotonic()
         self.deadline += now
         self.started = now
+        self.waited = now - self.claimed
         return now
-
-    @property
-    def waited_seconds(self) -> float:
-        """From the claim to the start of the handler."""
-        return (self.started - self.claimed) if self.started is not None else 0.0
 
     def cancel(self) -> None:
         """Somebody cancelled the task: tell the handler, and interrupt it where that can be done."""

@@ -359,6 +359,6 @@ class Claimer:
         self._log.info("worker_ready", worker_id=self._identity.current, queues=self._settings.queues or "all")
 
     def _slot_free(self) -> None:
-        if self._wake_at >= len(self._slots.in_flight):
+        if self._wake_at >= 0 and self._wake_at >= len(self._slots.in_flight):
             self._wake_at = -1
             self._listener.wake()

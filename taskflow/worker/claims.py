@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -25,6 +26,9 @@ FULL_LOOK_SECONDS = 0.02
 """Between two looks of a busy worker at a queue whose `max_workers` run."""
 FULL_WAIT_SECONDS = 1.0
 """The same of a worker that sleeps: it is woken when there is room."""
+
+_by_time = attrgetter("run_at", "id")
+_by_priority = attrgetter("priority")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -88,7 +92,10 @@ class Claims:
             order: dict[str, int] = {}
             for turn in turns:
                 order.setdefault(turn.queue, len(order))
-            claimed.sort(key=lambda task: (order[task.queue], -task.priority, task.run_at, task.id))
+            claimed.sort(key=_by_time)  # each sort keeps the order of the one before
+            claimed.sort(key=_by_priority, reverse=True)
+            if len(order) > 1:
+                claimed.sort(key=lambda task: order[task.queue])
             self.frontier.advance(claimed)
             if len(turns) > 1:
                 self._turns.took(turns, Counter(task.queue for task in claimed))

@@ -206,13 +206,11 @@ class Completer:
                 return
             if first is not None:
                 self._unwritten.append(first)
-        get = self._endings.get_nowait
-        try:
-            while len(self._unwritten) < BATCH:
+        get, append = self._endings.get_nowait, self._unwritten.append
+        with suppress(Empty):
+            for _ in range(len(self._unwritten), BATCH):
                 if (item := get()) is not None:
-                    self._unwritten.append(item)
-        except Empty:
-            pass
+                    append(item)
 
     def _mind_own(self, connection: Connection) -> None:
         """Attempts that have completed their tasks themselves: what follows for those, and no second end."""
@@ -224,8 +222,10 @@ class Completer:
 
     def _write(self, connection: Connection, batch: Sequence[Ending]) -> None:
         """Write endings, each under the id it was claimed with."""
-        for worker_id in dict.fromkeys(item.attempt.worker_id for item in batch):
-            items = [item for item in batch if item.attempt.worker_id == worker_id]
+        claimed_under: dict[int, list[Ending]] = {}
+        for item in batch:
+            claimed_under.setdefault(item.attempt.worker_id, []).append(item)
+        for worker_id, items in claimed_under.items():
             for group, rows in portions(items):
                 self._write_group(connection, worker_id, group, rows)
 

@@ -44,12 +44,14 @@ class Dispatcher:
     def dispatch(self, tasks: Sequence[ClaimedTask], worker_id: int, claimed: float) -> None:
         """Run these, in order, as slots become free."""
         self._last_claim = claimed
-        attempts = [self._attempt(task, worker_id, claimed) for task in tasks]
+        attempts = self._attempts(tasks, worker_id, claimed)
         self._slots.in_flight.add(attempts)
-        for attempt in attempts:
-            if attempt.task.losses:
-                self._quarantine.admit(attempt)
-        self._submit([attempt for attempt in attempts if not attempt.task.losses])
+        harmless = [attempt for attempt in attempts if not attempt.task.losses]
+        if len(harmless) < len(attempts):
+            for attempt in attempts:
+                if attempt.task.losses:
+                    self._quarantine.admit(attempt)
+        self._submit(harmless)
 
     def tick(self) -> None:
         """What must happen by the clock: overrun timeouts, the end of a probation. About ten times a second."""
@@ -79,11 +81,14 @@ class Dispatcher:
     def _runners(self) -> tuple[Runner, ...]:
         return (self._threads, self._loop, self._processes)
 
-    def _attempt(self, task: ClaimedTask, worker_id: int, claimed: float) -> Attempt:
-        handler = self._handlers[task.type]
-        return Attempt(
-            task, handler, worker_id, claimed, timeout_seconds(task, handler, self.queues), self._connections
-        )
+    def _attempts(self, tasks: Sequence[ClaimedTask], worker_id: int, claimed: float) -> list[Attempt]:
+        handlers, queues, connections = self._handlers, self.queues, self._connections
+        attempts = []
+        for task in tasks:
+            handler = handlers[task.type]
+            timeout = timeout_seconds(task, handler, queues)
+            attempts.append(Attempt(task, handler, worker_id, claimed, timeout, connections))
+        return attempts
 
     def _submit(self, attempts: Sequence[Attempt]) -> None:
         threads: list[Attempt] = []

@@ -23,6 +23,7 @@ TOO_LARGE = "the result has {:.1f} MiB as JSON, and at most {:.0f} are stored: p
 UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 NO_RESULT = Succeeded()
+_make = tuple.__new__  # what a named tuple's class comes to, at a third of the price
 
 
 class Ending(NamedTuple):
@@ -40,7 +41,8 @@ Endings = SimpleQueue[Ending | None]
 
 def ending(attempt: Attempt, outcome: Outcome | None) -> Ending:
     """The ending of an attempt that ends now, with what it has logged so far."""
-    return Ending(attempt, outcome, None if attempt.logs is None else attempt.logs.stored(), time.monotonic())
+    logs = attempt.logs
+    return _make(Ending, (attempt, outcome, None if logs is None else logs.stored(), time.monotonic()))
 
 
 def encode(item: Ending) -> Completion:
@@ -49,7 +51,7 @@ def encode(item: Ending) -> Completion:
     attempt, outcome, logs, _ = item
     task = attempt.task
     if outcome is NO_RESULT and not logs and attempt.progress is None:  # the usual one, and on the hot path
-        return task.id, task.attempt, attempt.waited_seconds, "succeeded", None, None
+        return task.id, task.attempt, attempt.waited, "succeeded", None, None
     details: dict[str, Any] = {}
     result: str | None = None
     match outcome:
@@ -82,24 +84,23 @@ def encode(item: Ending) -> Completion:
         details["logs"] = logs
     if (progress := attempt.progress) is not None and not progress.stored:
         details |= {"progress": progress.percent, "progress_message": progress.message}
-    return task.id, task.attempt, attempt.waited_seconds, word, result, _json(details) if details else None
+    return task.id, task.attempt, attempt.waited, word, result, _json(details) if details else None
 
 
-def portions(items: Sequence[Ending]) -> Iterator[tuple[list[Ending], list[Completion]]]:
+def portions(items: Sequence[Ending]) -> Iterator[tuple[Sequence[Ending], list[Completion]]]:
     """Endings with their rows, in portions of a size that fits into one statement."""
-    group: list[Ending] = []
     rows: list[Completion] = []
-    size = 0
-    for item in items:
+    begin = size = 0
+    for end, item in enumerate(items, 1):
         row = encode(item)
-        group.append(item)
         rows.append(row)
-        size += len(row[4] or "") + len(row[5] or "")
-        if size > PORTION_CHARACTERS:
-            yield group, rows
-            group, rows, size = [], [], 0
-    if group:
-        yield group, rows
+        if row[4] or row[5]:
+            size += len(row[4] or "") + len(row[5] or "")
+            if size > PORTION_CHARACTERS:
+                yield items[begin:end], rows
+                begin, rows, size = end, [], 0
+    if rows:
+        yield items[begin:], rows
 
 
 def refused(item: Ending, reason: str) -> Ending:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from taskflow.store.tasks import BOTTOM
 from taskflow.tasks.task import ClaimedTask
 
 LEVELS = 4
+_level = attrgetter("queue", "priority")
 SWEEP_SECONDS = 1.0
 SWEEP_PATIENCE = 20
 """A sweep may take a twentieth of the time: after one of 10 ms the next comes no sooner than 200 ms later."""
@@ -48,8 +50,9 @@ class Frontier:
 
     def advance(self, claimed: Sequence[ClaimedTask]) -> None:
         """Remember the last row of each level among the claimed, which are sorted; it may be lower than before."""
-        last = {(task.queue, task.priority): task for task in claimed}
-        for level, task in last.items():
+        if _level(claimed[0]) == _level(claimed[-1]):  # so are all between them
+            claimed = claimed[-1:]
+        for level, task in {_level(task): task for task in claimed}.items():
             self._bounds[level] = (task.run_at.isoformat(), task.id)
 
     def took(self, seconds: float, *, sweep: bool) -> None:

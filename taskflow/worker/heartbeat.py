@@ -94,4 +94,4 @@ class Heartbeat:
 
 
 def _started(attempts: list[Attempt]) -> list[tuple[int, int, float]]:
-    return [(attempt.task.id, attempt.task.attempt, attempt.waited_seconds) for attempt in attempts]
+    return [(attempt.task.id, attempt.task.attempt, attempt.waited) for attempt in attempts]

@@ -226,7 +226,7 @@ class ProcessSlots:
         outcome: Outcome | None = None
         try:
             remaining = attempt.deadline - time.monotonic()
-            child.pipe.send((attempt.task, remaining, attempt.worker_id, attempt.waited_seconds))
+            child.pipe.send((attempt.task, remaining, attempt.worker_id, attempt.waited))
             if attempt.cancel_requested:  # before there was anything to stop
                 child.kill()
             outcome = self._ended(child, attempt)

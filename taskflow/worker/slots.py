@@ -89,21 +89,24 @@ class Slots:
             if self.in_flight.settle(attempt):
                 self.endings.put(ending(attempt, Cancelled("cancelled before it started")))
             return False
-        if attempt.task.losses and not self.mark_started(attempt):
-            if self.in_flight.settle(attempt):
-                self.in_flight.written([attempt])
-            return False
-        if attempt.task.losses and not self.in_flight.holds(attempt):  # it was ended while it waited
+        if attempt.task.losses and not self._started_for_sure(attempt):
             return False
         self.last_start = attempt.start()  # not before: the wait is not the handler's time
         if (tell := self.tell_start) is not None:
             tell(attempt)
         return True
 
+    def _started_for_sure(self, attempt: Attempt) -> bool:
+        if not self.mark_started(attempt):
+            if self.in_flight.settle(attempt):
+                self.in_flight.written([attempt])
+            return False
+        return self.in_flight.holds(attempt)  # or it was ended while it waited
+
     def observe(self, attempt: Attempt) -> None:
         """The handler has returned or raised."""
-        if attempt.started is not None:
-            self.pace.observe(time.monotonic() - attempt.started)
+        if (started := attempt.started) is not None:
+            self.pace.observe(time.monotonic() - started)
 
 
 def take_all(waiting: SimpleQueue[Attempt | None]) -> list[Attempt]:
