@@ -3,6 +3,7 @@
 CREATE INDEX audit_log_actor ON taskflow.audit_log USING btree (actor, id);
 CREATE INDEX audit_log_at ON taskflow.audit_log USING btree (at);
 CREATE INDEX audit_log_target ON taskflow.audit_log USING btree (target, id);
+CREATE INDEX claims_limited ON taskflow.claims USING btree (queue, id) WHERE (queue IS NOT NULL);
 CREATE INDEX executions_finished ON ONLY taskflow.executions USING brin (finished_at) WITH (pages_per_range='32', autosummarize='on');
 CREATE INDEX executions_task ON ONLY taskflow.executions USING btree (task_id, attempt);
 CREATE INDEX idempotency_keys_age ON taskflow.idempotency_keys USING btree (created_at);
@@ -26,7 +27,6 @@ CREATE INDEX tasks_failed_before ON taskflow.tasks_live USING btree (queue, prio
 CREATE INDEX tasks_key_blocked ON taskflow.tasks_live USING btree (queue, concurrency_key) WHERE (key_state = 'blocked'::taskflow.task_state);
 CREATE INDEX tasks_key_running ON taskflow.tasks_live USING btree (queue, concurrency_key) WHERE (key_state = 'running'::taskflow.task_state);
 CREATE INDEX tasks_key_waiting ON taskflow.tasks_live USING btree (queue, concurrency_key, type, priority, run_at, id) WHERE ((concurrency_key IS NOT NULL) AND (key_state IS DISTINCT FROM 'running'::taskflow.task_state));
-CREATE INDEX tasks_limited ON taskflow.tasks_live USING btree (queue, claim_number) WHERE (claim_number IS NOT NULL);
 CREATE UNIQUE INDEX tasks_live_pkey ON taskflow.tasks_live USING btree (id);
 CREATE INDEX tasks_schedule ON taskflow.tasks_live USING btree (schedule_id) WHERE (schedule_id IS NOT NULL);
 CREATE UNIQUE INDEX tasks_unique_key ON taskflow.tasks_live USING btree (type, unique_key) WHERE (unique_key IS NOT NULL);

@@ -256,7 +256,12 @@ workers = Table(
 )
 
 claims = Table(
-    "claims", metadata, _key("worker_id", BigInteger), _key("id", BigInteger), _set("task_ids", ARRAY(BigInteger))
+    "claims",
+    metadata,
+    _key("worker_id", BigInteger),
+    _key("id", BigInteger),
+    _set("task_ids", ARRAY(BigInteger)),
+    Column("queue", Text),
 )
 
 leases = Table("leases", metadata, _key("name", Text), _set("holder", Text), _set("expires_at", Time))

@@ -7,9 +7,10 @@
 -- is a transaction alone, which the server ends also when its worker does not: nobody keeps the lock.
 --
 -- max_workers: what runs is counted from the tasks themselves, so that whatever ends one, a rescue too, makes room. They
--- are found by claim_number, which only such a claim gives. p_floor, which this function answers as `floor`, is the lowest
--- number that runs: below it are only dead entries of the index, which pile up while somebody holds an old snapshot.
--- Workers that did not know yet of a limit have claimed without number: for a minute what they run is given one.
+-- are found by the claims from this queue, which say so in `queue`. p_floor, which this function answers as `floor`, is the
+-- first claim of which anything runs: those before it are not looked at again. As long as all that was claimed since is below
+-- half of the limit, it is not looked what of that still runs. What was claimed before max_workers was set, or by workers
+-- that did not know yet, is recorded for a minute as claimed from this queue.
 --
 -- The last row has no id. Its `held_seconds` says for how long a limit holds back what is left; 'infinity': until a task of
 -- the queue ends; NULL: none does. Its `room` says how many more may run, NULL: any number. Who has ended a task and does
@@ -29,8 +30,9 @@ AS $$
 DECLARE
     v_queue taskflow.queues;
     v_now timestamptz;
-    v_number bigint;
+    v_claim bigint;
     v_floor bigint := p_floor;
+    v_since bigint[];  -- what was claimed since then
     v_left integer;
     v_room integer := p_wanted;
     v_aging interval := interval '0';
@@ -65,16 +67,32 @@ BEGIN
     END IF;
 
     IF v_queue.max_workers IS NOT NULL THEN
-        IF v_queue.limited_at > v_now - interval '1 minute' THEN
-            UPDATE taskflow.tasks_live t SET claim_number = nextval('taskflow.claim_numbers')
-            WHERE t.id = ANY (ARRAY(
-                SELECT r.id FROM taskflow.tasks_live r
-                WHERE r.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c))
-                  AND r.state = 'running' AND r.queue = p_queue AND r.claim_number IS NULL FOR UPDATE SKIP LOCKED));
+        IF v_queue.limited_at > v_now - interval '1 minute'
+           AND EXISTS (SELECT FROM taskflow.claims c WHERE c.queue IS NULL) THEN
+            INSERT INTO taskflow.claims (worker_id, queue, task_ids)
+            SELECT u.worker_id, p_queue, array_agg(u.id ORDER BY u.id)
+            FROM (
+                SELECT t.worker_id, t.id FROM taskflow.tasks_live t
+                WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue IS NULL))
+                  AND t.state = 'running' AND t.queue = p_queue
+                EXCEPT
+                SELECT c.worker_id, unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = p_queue AND c.id >= p_floor) u
+            GROUP BY u.worker_id;
         END IF;
-        SELECT v_queue.max_workers - count(*), coalesce(min(t.claim_number), p_floor) INTO v_left, v_floor
-        FROM taskflow.tasks_live t
-        WHERE t.queue = p_queue AND t.claim_number >= p_floor AND t.state = 'running';
+        v_since := ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = p_queue AND c.id >= p_floor);
+        IF cardinality(v_since) + p_wanted < v_queue.max_workers / 2 THEN
+            v_left := v_queue.max_workers - cardinality(v_since);
+        ELSE
+            SELECT v_queue.max_workers - count(*) INTO v_left
+            FROM taskflow.tasks_live t
+            WHERE t.id = ANY (v_since) AND t.state = 'running' AND t.queue = p_queue;
+            SELECT c.id INTO v_floor FROM taskflow.claims c
+            WHERE c.queue = p_queue AND c.id >= p_floor AND EXISTS (
+                SELECT FROM taskflow.tasks_live t
+                WHERE t.id = ANY (c.task_ids) AND t.state = 'running' AND t.queue = p_queue)
+            ORDER BY c.id LIMIT 1;
+            v_floor := coalesce(v_floor, p_floor);
+        END IF;
         v_room := least(v_room, greatest(p_free, v_left - v_queue.max_workers / 2), v_left);
         IF v_left <= 0 THEN
             v_held_until := 'infinity';
@@ -122,7 +140,6 @@ BEGIN
     END IF;
     -- Later than the end of whatever made room: not the time of the transaction, which began before it had the lock.
     v_now := clock_timestamp();
-    v_number := nextval('taskflow.claim_numbers');
     -- A task counts as one priority higher for each aging_seconds that it has been due.
     FOR v_level IN REVERSE 3 .. 0 LOOP
         FOR v_priority IN REVERSE v_level .. CASE WHEN v_queue.aging_seconds IS NULL THEN v_level ELSE 0 END LOOP
@@ -176,7 +193,6 @@ BEGIN
                 UPDATE taskflow.tasks_live t
                 SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now, started_at = NULL,
                     updated_at = now(), version = t.version + 1, progress = NULL, progress_message = NULL,
-                    claim_number = v_number,
                     key_state = CASE WHEN t.concurrency_key IS NOT NULL THEN 'running'::taskflow.task_state END
                 WHERE t.id = ANY (v_kept)
                 RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,
@@ -192,10 +208,12 @@ BEGIN
     END LOOP;
 
     IF v_total > 0 THEN
-        INSERT INTO taskflow.claims (worker_id, task_ids) VALUES (p_worker, v_claimed);
-    END IF;
-    IF v_total > 0 AND v_left = v_queue.max_workers THEN
-        v_floor := v_number;
+        INSERT INTO taskflow.claims (worker_id, queue, task_ids)
+        VALUES (p_worker, CASE WHEN v_queue.max_workers IS NOT NULL THEN p_queue END, v_claimed)
+        RETURNING claims.id INTO v_claim;
+        IF v_left = v_queue.max_workers THEN
+            v_floor := v_claim;
+        END IF;
     END IF;
     IF v_total > 0 AND v_queue.rate_limit IS NOT NULL THEN
         PERFORM taskflow.count_starts(p_queue, '', v_queue.rate_period, v_now, v_total);

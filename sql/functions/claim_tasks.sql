@@ -15,9 +15,7 @@
 --   told by a row in claims. Measured: a claim costs three tenths less of the server's CPU.
 --
 -- Metadata without content comes as NULL: most tasks have none, and the worker need not read it.
--- started_at is emptied: a running task without it may only have been prefetched. So are the progress, of an earlier attempt,
--- and the number of an earlier claim in a queue that was limited then: it would be below what claims count from, should the
--- limit come back.
+-- started_at is emptied: a running task without it may only have been prefetched. So is the progress, of an earlier attempt.
 -- p_options: {"commit": "async"} commits the claim asynchronously: after a crash of the server a claim may be forgotten,
 -- and the task is claimed again. {"most": [3, null]} takes at most so many at that place of p_queues, which may name a queue
 -- again further on: so each of several gets its share first, and what one leaves is the others'.
@@ -85,7 +83,7 @@ BEGIN
                     UPDATE taskflow.tasks_live t
                     SET state = 'running', attempt = t.attempt + 1, worker_id = p_worker, claimed_at = v_now,
                         started_at = NULL, updated_at = now(), version = t.version + 1,
-                        progress = NULL, progress_message = NULL, claim_number = NULL,
+                        progress = NULL, progress_message = NULL,
                         key_state = CASE WHEN t.concurrency_key IS NOT NULL THEN 'running'::taskflow.task_state END
                     WHERE t.id = ANY (v_ids)
                     RETURNING t.id, t.attempt, t.type::text, t.queue::text, t.priority, t.run_at,

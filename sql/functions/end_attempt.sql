@@ -52,7 +52,6 @@ BEGIN
         started_at = v_started,
         losses = t.losses + (p_outcome = 'lost' AND coalesce((p_details ->> 'lost')::boolean, true))::integer,
         worker_id = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.worker_id END,
-        claim_number = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE t.claim_number END,
         finished_at = CASE WHEN new_state IN ('pending', 'retrying') THEN NULL ELSE v_now END,
         updated_at = v_now, version = t.version + 1,
         progress = coalesce((p_details ->> 'progress')::smallint, t.progress),

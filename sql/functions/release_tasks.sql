@@ -28,7 +28,7 @@ BEGIN
         RETURNING t.id, t.queue, t.concurrency_key)
     , released AS (
         UPDATE taskflow.tasks_live t
-        SET state = 'pending', key_state = NULL, worker_id = NULL, claim_number = NULL, claimed_at = NULL, started_at = NULL,
+        SET state = 'pending', key_state = NULL, worker_id = NULL, claimed_at = NULL, started_at = NULL,
             updated_at = now(), version = t.version + 1
         WHERE t.id = ANY (p_ids) AND t.state = 'running' AND t.worker_id = p_worker AND NOT t.cancel_requested
           AND p_ids[width_bucket(t.id, p_ids)] = t.id AND t.attempt = p_attempts[width_bucket(t.id, p_ids)]

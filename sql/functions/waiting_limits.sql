@@ -24,7 +24,8 @@ BEGIN
     END IF;
     IF v_queue.max_workers <= (
         SELECT count(*) FROM taskflow.tasks_live t
-        WHERE t.queue = v_queue.name AND t.claim_number IS NOT NULL AND t.state = 'running') THEN
+        WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = v_queue.name))
+          AND t.queue = v_queue.name AND t.state = 'running') THEN
         RETURN QUERY SELECT 'max_workers', v_queue.max_workers, NULL::timestamptz;
     END IF;
     RETURN QUERY

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskflow.store import tasks
+from taskflow.store import bells, tasks
 from taskflow.store.arrays import texts
 from taskflow.store.tasks import BOTTOM, LimitedClaim
 from tests.store.support import Connection, claim, complete, insert, row, worker
@@ -117,7 +117,7 @@ class TestMaxWorkers:
         assert claim_limited(connection, me).tasks == []
 
     def test_what_was_claimed_again_while_the_limit_was_lifted_counts(self, connection: Connection) -> None:
-        """It has lost the number of its earlier claim, which lies below the floor of others."""
+        """Its earlier claim, by the same worker, lies below the floor of others."""
         limit(connection, max_workers=2, retry_delay=0)
         insert(connection, 3)
         me, busy = worker(connection), worker(connection)
@@ -149,6 +149,43 @@ class TestMaxWorkers:
         assert len(answer.tasks) == 2
         assert answer.floor > floor
         assert claim_limited(connection, me, floor=answer.floor).room == 0
+
+    def test_what_the_same_worker_has_claimed_twice_counts_once(self, connection: Connection) -> None:
+        limit(connection, max_workers=2, retry_delay=0)
+        insert(connection)
+        me = worker(connection)
+        first = claim_limited(connection, me, 1)
+        complete(connection, me, first.tasks, "failed", details='{"retry_after": 0}')
+        again = claim_limited(connection, me, 1, floor=first.floor)
+        assert (again.tasks[0].id, again.room) == (first.tasks[0].id, 1)
+        insert(connection)
+        assert len(claim_limited(connection, me, floor=again.floor).tasks) == 1
+
+    def test_what_has_ended_fills_no_place_whoever_looks_and_since_when(self, connection: Connection) -> None:
+        limit(connection, max_workers=10)
+        insert(connection, 40)
+        me = worker(connection)
+        for _ in range(18):
+            answer = claim_limited(connection, me, 2)
+            assert (len(answer.tasks), answer.room) in {(2, 8), (2, 6), (2, 4)}
+            complete(connection, me, answer.tasks)
+        claimed = [len(claim_limited(connection, me, 3).tasks) for _ in range(5)]
+        assert (claimed, running(connection)) == ([3, 1, 0, 0, 0], 4)
+
+    def test_a_claim_moves_no_row_and_records_the_queue_if_it_is_to_be_counted(self, connection: Connection) -> None:
+        moved = "SELECT n_tup_upd - n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'tasks_live'"
+        insert(connection, 1000)
+        me = worker(connection)
+        for settings, recorded in (
+            ({"max_workers": 5000}, "default"),
+            ({"max_workers": None, "rate_limit": 999}, None),
+        ):
+            limit(connection, **settings)
+            with connection.transaction():
+                assert len(claim_limited(connection, me, 300).tasks) == 300
+                assert connection.execute(moved).fetchone() == (0,)
+            last = connection.execute("SELECT queue FROM taskflow.claims ORDER BY id DESC LIMIT 1").fetchone()
+            assert last == (recorded,)
 
     def test_a_queue_that_is_paused_gives_nothing_and_is_not_held_back_by_a_limit(self, connection: Connection) -> None:
         limit(connection, max_workers=3, paused=True)
@@ -284,13 +321,33 @@ def test_odd_limits_are_obeyed_too(connection: Connection, settings: dict[str, A
 
 
 def test_a_task_that_goes_back_is_no_longer_counted_among_those_that_run(connection: Connection) -> None:
-    limit(connection, max_workers=10)
+    limit(connection, max_workers=3)
     me = worker(connection)
-    insert(connection, 2)
-    failing, given_back = claim_limited(connection, me).tasks
-    numbers = "SELECT count(claim_number) FROM taskflow.tasks_live"
-    assert connection.execute(numbers).fetchone() == (2,)
-    complete(connection, me, [failing], "failed", details='{"retry_after": 9}')
-    assert connection.execute(numbers).fetchone() == (1,)
-    assert tasks.release(connection, me, [(given_back.id, given_back.attempt)]) == 1
-    assert connection.execute(numbers).fetchone() == (0,)
+    insert(connection, 3)
+    failing, given_back, _ = claim_limited(connection, me).tasks
+    for back, room in ((failing, 1), (given_back, 2)):
+        if back is failing:
+            complete(connection, me, [back], "failed", details='{"retry_after": 9}')
+        else:
+            assert tasks.release(connection, me, [(back.id, back.attempt)]) == 1
+        assert claim_limited(connection, me, types=("another",)).room == room
+
+
+def test_what_waits_is_looked_for_only_where_somebody_sleeps(connection: Connection, dsn: str) -> None:
+    """It passes over everything that runs."""
+    looks = "SELECT idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'tasks_live'"
+
+    def looks_when_told() -> int:
+        with connection.transaction():
+            ((before,),) = connection.execute(looks).fetchall()
+            tasks.ring_waiting(connection, ["default"])
+            ((after,),) = connection.execute(looks).fetchall()
+        return int(after - before)
+
+    insert(connection)
+    assert looks_when_told() == 0
+    with psycopg.connect(dsn, autocommit=True) as sleeper:
+        sleeper.execute("LISTEN taskflow_wake")
+        assert bells.take(sleeper, ["default"])
+        assert looks_when_told() > 0
+        assert [notified.payload for notified in sleeper.notifies(timeout=5, stop_after=1)] == ["default"]

@@ -54,7 +54,7 @@ class TestInPlace:
         changed = {name for name in after if after[name] != before[name]}
         assert changed >= {"state", "worker_id", "attempt", "claimed_at"}
         indexed = {name for (name,) in connection.execute(INDEXED)}
-        assert indexed >= {"queue", "key_state", "claim_number", "unique_key"}
+        assert indexed >= {"queue", "key_state", "failures", "unique_key"}
         assert not changed & indexed
 
 
@@ -118,6 +118,19 @@ class TestRecord:
         assert rescue(connection, 99, None) == 1
         assert row(connection, keyed, "state") == ("pending",)
 
+    def test_what_runs_in_a_limited_queue_is_recorded_as_claimed_from_there(
+        self, connection: Connection, me: int
+    ) -> None:
+        insert(connection, 2)
+        (elsewhere,) = insert(connection, queue="other")
+        claim(connection, me)
+        claim(connection, me, queues=("other",))
+        connection.execute("UPDATE taskflow.queues SET max_workers = 3 WHERE name = 'default'")
+        assert record_claims(connection) == 2
+        limited = "SELECT worker_id, task_ids FROM taskflow.claims WHERE queue = 'default'"
+        assert connection.execute(limited).fetchall() == [(me, [elsewhere - 2, elsewhere - 1])]
+        assert record_claims(connection) == 0
+
 
 def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: str) -> None:
     opened = partial(connect, empty_dsn, name="test", autocommit=False)
@@ -135,3 +148,20 @@ def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: 
         assert claims == [(5, [1, 2]), (6, [3])]
         states = connection.execute("SELECT key_state::text FROM taskflow.tasks ORDER BY id").fetchall()
         assert states == [(None,), ("running",), ("running",), ("blocked",), (None,)]
+
+
+def test_what_had_a_claim_number_at_the_migration_is_found_by_claims_beyond_any_number(empty_dsn: str) -> None:
+    opened = partial(connect, empty_dsn, name="test", autocommit=False)
+    with connect(empty_dsn, name="test") as connection:
+        connection.execute("CREATE SCHEMA taskflow")
+        for revision in resources.revisions():
+            if revision == "0009":
+                connection.execute("""
+                    SELECT setval('taskflow.claim_numbers', 70);
+                    INSERT INTO taskflow.tasks (type, queue, state, worker_id, claimed_at, claim_number) VALUES
+                        ('t', 'narrow', 'running', 5, now(), 69), ('t', 'narrow', 'running', 5, now(), 70),
+                        ('t', 'wide', 'running', 5, now(), NULL), ('t', 'narrow', 'pending', NULL, NULL, NULL);
+                    INSERT INTO taskflow.claims (worker_id, task_ids) VALUES (5, '{1,2,3}')""")
+            tables.upgrade(opened, revision, lock_timeout="1s")
+        claims = connection.execute("SELECT queue, task_ids, id > 70 FROM taskflow.claims ORDER BY id").fetchall()
+        assert claims == [(None, [1, 2, 3], False), ("narrow", [1, 2], True)]

@@ -114,8 +114,14 @@ STATEMENTS = {
         SELECT FROM taskflow.tasks_live t WHERE t.id = ANY (c.task_ids) AND t.worker_id = 1 AND t.state = 'running')""",
     "cancelled": """SELECT t.id FROM taskflow.tasks_live t
         WHERE t.cancel_requested AND t.worker_id = 1 AND t.state = 'running'""",
-    "count": """SELECT count(*), min(t.claim_number) FROM taskflow.tasks_live t
-        WHERE t.queue = 'default' AND t.claim_number >= 7 AND t.state = 'running'""",
+    "count": """SELECT count(*) FROM taskflow.tasks_live t
+        WHERE t.id = ANY (ARRAY(
+            SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = 'default' AND c.id >= 7))
+          AND t.state = 'running' AND t.queue = 'default'""",
+    "floor": """SELECT c.id FROM taskflow.claims c WHERE c.queue = 'default' AND c.id >= 7 AND EXISTS (
+            SELECT FROM taskflow.tasks_live t
+            WHERE t.id = ANY (c.task_ids) AND t.state = 'running' AND t.queue = 'default')
+        ORDER BY c.id LIMIT 1""",
     "key_count": """SELECT count(*) FROM taskflow.tasks_live t
         WHERE t.queue = 'default' AND t.concurrency_key = 'ada' AND t.key_state = 'running'""",
     "key_first": """SELECT t.id FROM taskflow.tasks_live t
@@ -144,7 +150,8 @@ EXPECTED_INDEX = {
     "rescue": {"claims_pkey", "tasks_live_pkey"},
     "forget_claims": {"claims_pkey", "tasks_live_pkey"},
     "cancelled": {"tasks_cancel_requested"},
-    "count": {"tasks_limited"},
+    "count": {"claims_limited", "tasks_live_pkey"},
+    "floor": {"claims_limited", "tasks_live_pkey"},
     "key_count": {"tasks_key_running"},
     "key_first": {"tasks_key_waiting"},
     "key_types": {"tasks_key_waiting"},

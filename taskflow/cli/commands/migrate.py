@@ -8,6 +8,9 @@ from taskflow.cli.config_option import config_option
 from taskflow.cli.terminal import database_url
 from taskflow.store import migrate
 
+NAMED = 20
+"""As many are named, one by one; more are counted."""
+
 
 @click.group("migrate", invoke_without_command=True)
 @config_option
@@ -30,7 +33,7 @@ def command(context: click.Context, sql: bool, patience: float) -> None:
         return
     report = migrate.migrate(database_url(), patience_seconds=patience)
     for what, names in report.done.by_kind():
-        click.echo(f"{what}: {', '.join(names) if len(names) <= 8 else f'{len(names)} files'}")
+        click.echo(f"{what}: {', '.join(names) if len(names) <= NAMED else f'{len(names)} files'}")
     for note in report.notes:
         click.echo(note)
     click.echo("The schema is up to date." if report.done else "Nothing to do: the schema is up to date.")

@@ -135,7 +135,7 @@ def test_what_is_said_of_a_missing_index_makes_it_anew(check: Check, healthy: Co
     [
         ("tasks_claim", "CREATE INDEX tasks_claim ON taskflow.tasks_live (queue, priority, run_at, id, type)"),
         ("tasks_unique_key", "CREATE INDEX tasks_unique_key ON taskflow.tasks_live (type, unique_key)"),
-        ("tasks_limited", "CREATE INDEX tasks_limited ON taskflow.tasks_dead (queue, claim_number)"),
+        ("tasks_schedule", "CREATE INDEX tasks_schedule ON taskflow.tasks_dead (schedule_id)"),
         ("tasks_live_pkey", "CREATE INDEX tasks_live_pkey ON taskflow.tasks_live (id)"),
         ("tasks_ended_order", "CREATE INDEX tasks_ended_order ON taskflow.tasks_ended (finished_at DESC)"),
     ],

@@ -23,13 +23,13 @@ def test_a_healthy_system_is_well_in_every_check(doctor: Run, healthy: Connectio
 def test_errors_end_with_1_and_warnings_only_when_asked(doctor: Run, healthy: Connection) -> None:
     healthy.execute("DELETE FROM taskflow.leases")
     assert (doctor().exit_code, doctor("--strict").exit_code) == (0, 1)
-    healthy.execute("DROP INDEX taskflow.tasks_limited")
+    healthy.execute("DROP INDEX taskflow.tasks_schedule")
     result = doctor()
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0] == "error: the index taskflow.tasks_limited is missing"
+    assert lines[0] == "error: the index taskflow.tasks_schedule is missing"
     assert lines[1].startswith("  why  what it is for reads whole tables")
-    assert lines[2].startswith("  fix  CREATE INDEX CONCURRENTLY tasks_limited ON taskflow.tasks_live USING")
+    assert lines[2].startswith("  fix  CREATE INDEX CONCURRENTLY tasks_schedule ON taskflow.tasks_live USING")
     assert lines[-1].endswith("checks: 1 error, 1 warning.")
 
 
