@@ -30,8 +30,10 @@ WHERE state = 'running' AND claim_number IS NOT NULL GROUP BY worker_id, queue;
 
 
 def upgrade() -> None:
-    """Claims wait for a moment. What programs of the revision before claim until the functions follow is recorded at the
-    end of the run (record_claims), and again when a leader begins."""
+    """Inserts, claims and completions wait for a moment.
+
+    What programs of the revision before claim until the functions follow is recorded at the end of the run
+    (record_claims), and again when a leader begins; until then it is not counted."""
     op.execute("LOCK TABLE taskflow.tasks_live IN ACCESS EXCLUSIVE MODE")
     op.execute("LOCK TABLE taskflow.claims IN ACCESS EXCLUSIVE MODE")
     op.execute(QUEUES)

@@ -132,18 +132,24 @@ class TestRecord:
         assert record_claims(connection) == 0
 
 
+def upgrade_with(connection: Connection, dsn: str, revision: str, before: str) -> None:
+    """Make the tables up to `revision`, and execute `before` just before that one."""
+    opened = partial(connect, dsn, name="test", autocommit=False)
+    connection.execute("CREATE SCHEMA taskflow")
+    for each in resources.revisions():
+        if each == revision:
+            connection.execute(before)
+        tables.upgrade(opened, each, lock_timeout="1s")
+
+
 def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: str) -> None:
-    opened = partial(connect, empty_dsn, name="test", autocommit=False)
+    before = """
+        INSERT INTO taskflow.tasks (type, state, concurrency_key, worker_id, claimed_at) VALUES
+            ('t', 'running', NULL, 5, now()), ('t', 'running', 'k', 5, now()),
+            ('t', 'running', 'l', 6, now()), ('t', 'blocked', 'k', NULL, NULL),
+            ('t', 'pending', 'k', NULL, NULL)"""
     with connect(empty_dsn, name="test") as connection:
-        connection.execute("CREATE SCHEMA taskflow")
-        for revision in resources.revisions():
-            if revision == "0008":
-                connection.execute("""
-                    INSERT INTO taskflow.tasks (type, state, concurrency_key, worker_id, claimed_at) VALUES
-                        ('t', 'running', NULL, 5, now()), ('t', 'running', 'k', 5, now()),
-                        ('t', 'running', 'l', 6, now()), ('t', 'blocked', 'k', NULL, NULL),
-                        ('t', 'pending', 'k', NULL, NULL)""")
-            tables.upgrade(opened, revision, lock_timeout="1s")
+        upgrade_with(connection, empty_dsn, "0008", before)
         claims = connection.execute("SELECT worker_id, task_ids FROM taskflow.claims ORDER BY 1").fetchall()
         assert claims == [(5, [1, 2]), (6, [3])]
         states = connection.execute("SELECT key_state::text FROM taskflow.tasks ORDER BY id").fetchall()
@@ -151,17 +157,13 @@ def test_what_runs_and_is_blocked_at_the_migration_is_recorded_by_it(empty_dsn: 
 
 
 def test_what_had_a_claim_number_at_the_migration_is_found_by_claims_beyond_any_number(empty_dsn: str) -> None:
-    opened = partial(connect, empty_dsn, name="test", autocommit=False)
+    before = """
+        SELECT setval('taskflow.claim_numbers', 70);
+        INSERT INTO taskflow.tasks (type, queue, state, worker_id, claimed_at, claim_number) VALUES
+            ('t', 'narrow', 'running', 5, now(), 69), ('t', 'narrow', 'running', 5, now(), 70),
+            ('t', 'wide', 'running', 5, now(), NULL), ('t', 'narrow', 'pending', NULL, NULL, NULL);
+        INSERT INTO taskflow.claims (worker_id, task_ids) VALUES (5, '{1,2,3}')"""
     with connect(empty_dsn, name="test") as connection:
-        connection.execute("CREATE SCHEMA taskflow")
-        for revision in resources.revisions():
-            if revision == "0009":
-                connection.execute("""
-                    SELECT setval('taskflow.claim_numbers', 70);
-                    INSERT INTO taskflow.tasks (type, queue, state, worker_id, claimed_at, claim_number) VALUES
-                        ('t', 'narrow', 'running', 5, now(), 69), ('t', 'narrow', 'running', 5, now(), 70),
-                        ('t', 'wide', 'running', 5, now(), NULL), ('t', 'narrow', 'pending', NULL, NULL, NULL);
-                    INSERT INTO taskflow.claims (worker_id, task_ids) VALUES (5, '{1,2,3}')""")
-            tables.upgrade(opened, revision, lock_timeout="1s")
+        upgrade_with(connection, empty_dsn, "0009", before)
         claims = connection.execute("SELECT queue, task_ids, id > 70 FROM taskflow.claims ORDER BY id").fetchall()
         assert claims == [(None, [1, 2, 3], False), ("narrow", [1, 2], True)]

@@ -52,7 +52,7 @@ APPLIED = {
     "0006_cheaper_rules.py": "45501c8d4cd27beba0765687ff9913b045089caa69184a36079a57f0f1003b03",
     "0007_counted_depths.py": "01d8da7b19fe0a3ae896a03c767a72c42101843288626022426aebb2fd167038",
     "0008_claims.py": "e101173d91638fbb7543e624a3ba995e9173749c91be846053e62fb9e057f205",
-    "0009_limited_claims.py": "969dc5150b6252f73fb291f96900d333ed12e180f2c2a869a3a30123a47e859a",
+    "0009_limited_claims.py": "5e51f9cd411f0fb8a2b49bc3462fdbfecadfb95882413e64c6e4d7f91bb5098a",
 }
 # What 0005 made for a time, and what the trigger called until its function was replaced.
 READ_DEPTHS = (
