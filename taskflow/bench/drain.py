@@ -11,7 +11,6 @@ from taskflow.bench.one_connection import claim_and_complete
 from taskflow.bench.report import Figure, Goal, Report
 from taskflow.bench.rounds import in_turn, measure, ratio
 from taskflow.bench.server import Server
-from taskflow.store.connection import connect
 
 GOALS = {1: Goal(at_least=1.0), 2: Goal(at_least=1.7)}
 SERVER_CPU_GOAL = Goal(at_most=1.3)
@@ -20,9 +19,9 @@ SERVER_CPU_GOAL = Goal(at_most=1.3)
 def run(server: Server, *, tasks: int = 100_000, rounds: int = 3, processes: Sequence[int] = (1, 2)) -> Report:
     """Drain `tasks` no-op tasks by one, two, ... worker processes, in turn with the bare loop."""
 
-    def alone(loop: Callable[..., BareDrain]) -> BareDrain:
-        with server.database() as dsn, connect(dsn, name="bench") as connection:
-            return loop(connection, tasks)
+    def alone(loop: Callable[[str, int], BareDrain]) -> BareDrain:
+        with server.database() as dsn:
+            return loop(dsn, tasks)
 
     def by_workers(number: int) -> Drain:
         with server.database() as dsn:

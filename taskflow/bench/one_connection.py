@@ -11,14 +11,20 @@ from taskflow.bench.tasks import Connection
 from taskflow.store import tasks as store
 from taskflow.store import workers
 from taskflow.store.arrays import texts
+from taskflow.store.connection import connect
 
 QUEUE, TYPE, LEVELS, NORMAL = "default", "bench.noop", 4, 1
 
 
-def claim_and_complete(connection: Connection, tasks: int, batch: int = BATCH) -> BareDrain:
-    """Claim and complete `tasks` no-op tasks in batches, with the frontier as a worker keeps it; autocommit."""
-    load.copy_tasks(connection, load.numbered(tasks), TYPE)
-    load.settle(connection)
+def claim_and_complete(dsn: str, tasks: int, batch: int = BATCH) -> BareDrain:
+    """Claim and complete `tasks` no-op tasks in batches, with the frontier as a worker keeps it."""
+    with connect(dsn, name="bench") as connection:
+        load.copy_tasks(connection, load.numbered(tasks), TYPE)
+        load.settle(connection)
+        return _drain(connection, tasks, batch)
+
+
+def _drain(connection: Connection, tasks: int, batch: int) -> BareDrain:
     worker = workers.register(
         connection, hostname="bench", pid=0, queues=[QUEUE], types=[TYPE], concurrency=1, version="bench"
     )

@@ -15,15 +15,14 @@ from taskflow.bench.drains import Drain, drain
 from taskflow.bench.report import Report
 from taskflow.bench.rounds import in_turn, measure, ratio
 from taskflow.bench.server import Server
-from taskflow.store.connection import connect
 
 
 def run(server: Server, *, tasks: int = 20_000, rounds: int = 3, sizes: Sequence[int] = (1_000, 10_000)) -> Report:
     """Drain `tasks` tasks of each payload size in bytes by one worker process, in turn with the bare loop."""
 
     def bare(filling: str) -> BareDrain:
-        with server.database() as dsn, connect(dsn, name="bench") as connection:
-            return drain_bare(connection, tasks, filling=filling)
+        with server.database() as dsn:
+            return drain_bare(dsn, tasks, filling=filling)
 
     def by_worker(filling: str) -> Drain:
         with server.database() as dsn:
