@@ -84,12 +84,6 @@ def _unmeasured_processes() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def server(cluster: Cluster) -> Iterator[Server]:
-    with Server(cluster.dsn(), cluster.log) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize(
     ("run", "parameters", "names"), SMALL, ids=[run.__module__.rpartition(".")[2] for run, _, _ in SMALL]
 )
