@@ -278,8 +278,8 @@ class Completer:
         self, connection: Connection, worker_id: int, group: Sequence[Ending], error: LockNotAvailable
     ) -> None:
         unlocked = self._set_aside.split(connection, group, error)
-        aside = {id(item) for item in group} - {id(item) for item in unlocked}
-        self._unwritten = [item for item in self._unwritten if id(item) not in aside]
+        aside = {id(item.attempt) for item in group} - {id(item.attempt) for item in unlocked}
+        self._unwritten = [item for item in self._unwritten if id(item.attempt) not in aside]
         if unlocked:
             self._write_group(connection, worker_id, unlocked, [encode(item) for item in unlocked])
 

@@ -26,6 +26,10 @@ NO_RESULT = Succeeded()
 _make = tuple.__new__  # what a named tuple's class comes to, at a third of the price
 
 
+class Unstorable(Exception):
+    """A result that is no JSON, or too much of it; the message says which."""
+
+
 class Ending(NamedTuple):
     """An attempt with what became of it; `ended` is of the monotonic clock."""
 
@@ -46,8 +50,7 @@ def ending(attempt: Attempt, outcome: Outcome | None) -> Ending:
 
 
 def encode(item: Ending) -> Completion:
-    """An ending as the database takes it. A result that is no JSON makes it a failure, and a final one: to run the
-    handler again would repeat its work and give the same result."""
+    """An ending as the database takes it. Raises `Unstorable` for a result that it would not take."""
     attempt, outcome, logs, _ = item
     task = attempt.task
     if outcome is NO_RESULT and not logs and attempt.progress is None:  # the usual one, and on the hot path
@@ -61,9 +64,9 @@ def encode(item: Ending) -> Completion:
                 try:
                     result = orjson.dumps(outcome.result).decode()
                 except (TypeError, ValueError) as error:
-                    return encode(_failed(item, f"the result cannot be stored as JSON: {error}"))
+                    raise Unstorable(f"the result cannot be stored as JSON: {error}") from error
                 if len(result) > MAX_RESULT_CHARACTERS:
-                    return encode(_failed(item, TOO_LARGE.format(len(result) / 2**20, MAX_RESULT_CHARACTERS / 2**20)))
+                    raise Unstorable(TOO_LARGE.format(len(result) / 2**20, MAX_RESULT_CHARACTERS / 2**20))
         case Failed():
             word = "failed"
             details = {"error": outcome.error, "traceback": outcome.traceback, "final": outcome.final}
@@ -88,11 +91,17 @@ def encode(item: Ending) -> Completion:
 
 
 def portions(items: Sequence[Ending]) -> Iterator[tuple[Sequence[Ending], list[Completion]]]:
-    """Endings with their rows, in portions of a size that fits into one statement."""
+    """Endings with their rows, in portions of a size that fits into one statement. One whose result cannot be stored
+    comes as a failure, and a final one: to run the handler again would repeat its work and give the same result."""
+    items = list(items)
     rows: list[Completion] = []
     begin = size = 0
     for end, item in enumerate(items, 1):
-        row = encode(item)
+        try:
+            row = encode(item)
+        except Unstorable as error:
+            items[end - 1] = failed = _failed(item, str(error))
+            row = encode(failed)
         rows.append(row)
         if row[4] or row[5]:
             size += len(row[4] or "") + len(row[5] or "")

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import psycopg
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
@@ -26,7 +25,7 @@ from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, connect, connect_async, limit_transaction, limit_transaction_async
 from taskflow.store.tasks import Completed, Completion
 from taskflow.tasks.outcome import Succeeded
-from taskflow.worker.ending import UNSTORABLE, encode, ending, why_unstorable
+from taskflow.worker.ending import UNSTORABLE, Unstorable, encode, ending, why_unstorable
 from taskflow.worker.own_completion import OwnCompletion, Stage
 
 if TYPE_CHECKING:
@@ -130,11 +129,11 @@ class _Block:
         if (mistake := BROKEN.get(status)) is not None:
             raise TaskflowError(mistake)
         self._mind_cancellation()
-        row = encode(ending(self._attempt, Succeeded(self._own.result)))
-        *_, word, result, details = row
-        if word != "succeeded":
-            raise DeadLetter(orjson.loads(details or "{}").get("error", "the result cannot be stored"))
-        self._stored = result
+        try:
+            row = encode(ending(self._attempt, Succeeded(self._own.result)))
+        except Unstorable as error:
+            raise DeadLetter(str(error)) from error
+        self._stored = row[4]
         return row
 
     def overcome(self, error: psycopg.Error) -> None:

@@ -124,14 +124,20 @@ def test_a_result_that_cannot_be_stored_is_a_final_failure_of_that_task_alone(be
 
     bad = bench.enqueue("give", '{"bad": true}')
     good = [bench.enqueue("give") for _ in range(20)]
-    with bench.worker():
+    with capture_logs() as logs, bench.worker():
         state, error, stored = bench.ended(bad, "error", "result")
         assert all(bench.ended(task_id, "result") == ("completed", "fine") for task_id in good)
+    told = [
+        (entry["event"], entry["error"])
+        for entry in logs
+        if entry.get("task_id") == bad and entry["log_level"] != "debug"
+    ]
     if result != result:  # NaN: JSON has none, and orjson writes null
-        assert (state, stored) == ("completed", None)
+        assert (state, stored, told) == ("completed", None, [])
     else:
         assert state == "dead_letter"
         assert "the result cannot be stored" in error
+        assert told == [("attempt_failed", error)]
 
 
 def test_a_thread_that_overruns_its_timeout_is_replaced_and_its_late_result_dropped(bench: Bench) -> None:
