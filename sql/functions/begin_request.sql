@@ -6,6 +6,7 @@
 CREATE OR REPLACE FUNCTION taskflow.begin_request(p_scope text, p_key text, p_hash bytea)
 RETURNS TABLE (outcome text, request_hash bytea, status integer, headers jsonb, body bytea)
 LANGUAGE plpgsql VOLATILE ROWS 1
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     -- A server whose machine has died is not noticed for hours, and its transaction would hold the key as long.

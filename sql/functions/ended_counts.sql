@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION taskflow.ended_counts(p_queues text[] DEFAULT NULL)
 RETURNS TABLE (queue text, state text, count bigint)
 LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN

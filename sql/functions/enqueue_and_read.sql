@@ -4,6 +4,7 @@ CREATE OR REPLACE FUNCTION taskflow.enqueue_and_read(
     p_type text, p_payload jsonb, p_queue text, p_priority integer, p_run_at timestamptz, p_unique_key text, p_options jsonb)
 RETURNS TABLE (created boolean, task taskflow.task_list)
 LANGUAGE plpgsql VOLATILE ROWS 1
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_new record;

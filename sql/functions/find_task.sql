@@ -2,6 +2,7 @@
 -- function, for its generic plan: to plan the look-up over all the days anew takes longer than to run it.
 CREATE OR REPLACE FUNCTION taskflow.find_task(p_id bigint) RETURNS SETOF taskflow.tasks
 LANGUAGE plpgsql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN

@@ -1,6 +1,8 @@
 -- Gives bells up that take_bells has given to this session, and tells the other sleepers, so that one of them takes over.
 CREATE OR REPLACE FUNCTION taskflow.give_bells(p_queues text[]) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     v_queue text;
 BEGIN

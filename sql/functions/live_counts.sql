@@ -7,6 +7,7 @@
 CREATE OR REPLACE FUNCTION taskflow.live_counts(p_queues text[] DEFAULT NULL)
 RETURNS TABLE (queue text, priority smallint, state text, count bigint, due_since timestamptz)
 LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN

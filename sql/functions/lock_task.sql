@@ -29,7 +29,8 @@ BEGIN
             EXIT WHEN v_tries > 100;
         EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
             -- It moved to another partition meanwhile. In stricter isolation the caller must begin anew.
-            v_tries := v_tries + 1;
+            -- A deadlock with the caller's own transaction would only come again: a second one is told.
+            v_tries := v_tries + CASE SQLSTATE WHEN '40P01' THEN 51 ELSE 1 END;
             IF v_tries > 100 OR current_setting('transaction_isolation') <> 'read committed' THEN RAISE; END IF;
         END;
     END LOOP;

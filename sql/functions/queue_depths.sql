@@ -5,6 +5,7 @@
 CREATE OR REPLACE FUNCTION taskflow.queue_depths(p_slack integer DEFAULT 50000)
 RETURNS TABLE (queue text, max_depth integer, depth integer)
 LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 -- With LIMIT a sequential scan looks cheap, and would read the whole table for a queue of which it holds little.
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$

@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION taskflow.queue_depths_below(p_most integer, p_slack integer DEFAULT 50000)
 RETURNS TABLE (queue text, max_depth integer, depth integer)
 LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_variable

@@ -1,6 +1,7 @@
 -- One row of task_list by its id; see find_task.
 CREATE OR REPLACE FUNCTION taskflow.read_task(p_id bigint) RETURNS SETOF taskflow.task_list
 LANGUAGE plpgsql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN

@@ -5,6 +5,7 @@ CREATE OR REPLACE FUNCTION taskflow.read_totals(p_queues integer, p_types intege
 RETURNS TABLE (queue text, type text, created bigint, completed bigint, failed bigint, retried bigint,
                dead_lettered bigint, rescued bigint)
 LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
     WITH recent AS (

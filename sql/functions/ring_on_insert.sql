@@ -3,7 +3,9 @@
 -- Where no queue has a small max_depth, the index of those that have one is a page without entries, and to see that costs a
 -- tenth of what a query does.
 CREATE OR REPLACE FUNCTION taskflow.ring_on_insert() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
     IF pg_relation_size('taskflow.queues_max_depth') > 8192 THEN
         -- Fire times of schedules are let in: one that is refused would be lost.

@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION taskflow.running_counts(p_queues text[] DEFAULT NULL)
 RETURNS TABLE (queue text, priority smallint, count bigint, ahead bigint)
 LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT t.queue::text, t.priority, count(*), count(*) FILTER (WHERE t.run_at > statement_timestamp())

@@ -3,7 +3,9 @@
 -- held: this session's now, until give_bells or its end. taken: another sleeper holds it; ask again later.
 -- busy: a transaction that has put something into the queue without notifying is still open; poll until it ends.
 CREATE OR REPLACE FUNCTION taskflow.take_bells(p_queues text[], OUT held text[], OUT taken text[], OUT busy text[])
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     v_queue text;
     v_bell integer;

@@ -6,6 +6,7 @@ RETURNS TABLE (id bigint, type text, queue text, state text, run_at timestamptz,
                workers_of_queue integer, workers_of_type integer, workers_running integer, free_slots integer,
                ahead integer)
 LANGUAGE plpgsql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 AS $$
 #variable_conflict use_column

@@ -22,7 +22,7 @@ from taskflow.client.foreign import (
     sqlalchemy_errors_translated,
 )
 from taskflow.store.client_statements import Operation
-from taskflow.store.connection import connect_async, connection_parameters, errors_translated
+from taskflow.store.connection import connect_async, connection_parameters, errors_translated, settle_session_async
 
 if TYPE_CHECKING:
     from taskflow.client.foreign import AnyAsyncConnection
@@ -122,7 +122,7 @@ async def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> Async
         max_size=size,
         num_workers=1,
         timeout=POOL_TIMEOUT_SECONDS,
-        configure=_prepare_only_directly,
+        configure=_configure,
         check=_check,
         name="taskflow client",
         open=False,
@@ -131,13 +131,9 @@ async def open_pool(dsn: str, size: int, prepare_threshold: int | None) -> Async
     return pool
 
 
-async def _prepare_only_directly(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Prepare nothing behind a pooler: in transaction mode what answers to the name of our statement may be another's.
-
-    A pooler makes up the process id that it tells its clients, so it is found out by the one that answers.
-    """
-    cursor = await connection.execute("SELECT pg_backend_pid()", prepare=False)
-    if await cursor.fetchone() != (connection.info.backend_pid,):
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Prepare nothing behind a pooler: in transaction mode another's statement may have the name of ours."""
+    if not await settle_session_async(connection):
         connection.prepare_threshold = None
 
 

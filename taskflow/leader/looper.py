@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from taskflow.errors import TaskflowError
-from taskflow.store.connection import connect
+from taskflow.store.connection import connect, settle_session
 from taskflow.telemetry import get_logger
 
 Connection = psycopg.Connection[Any]
@@ -119,6 +119,7 @@ class Looper:
         self._farewell = ""
         try:
             with connect(self._dsn, name=self._name, prepare_threshold=None) as connection:
+                settle_session(connection)
                 connection.add_notice_handler(self._note_farewell)
                 self._connection = connection
                 self._take_turns(connection)

@@ -37,6 +37,16 @@ LAST_PORT = 65535
 LONGEST_TIMEOUT_MS = 2**31 - 1
 """What the server takes for a timeout: 24 days."""
 
+# What our statements take for granted, whatever the login's own settings are: that a name is PostgreSQL's, and not that
+# of something that another user has put on the search_path; and that a statement sees what was committed before it, by
+# which limits count. Behind a pooler the process that answers is not the one that was connected to: what is set there
+# would reach others, so nothing is.
+OUR_SESSION = """
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
+       pg_catalog.set_config('default_transaction_isolation', 'read committed', false)
+WHERE pg_catalog.pg_backend_pid() = %s::integer
+"""
+
 Result = TypeVar("Result")
 
 
@@ -94,6 +104,20 @@ async def connect_async(
         return await psycopg.AsyncConnection.connect(
             autocommit=autocommit, prepare_threshold=prepare_threshold, **parameters
         )
+
+
+def settle_session(connection: psycopg.Connection[Any]) -> bool:
+    """Set up a connection in autocommit on which nobody but taskflow executes statements.
+
+    False behind a pooler: nothing is set, and nothing should be prepared there.
+    """
+    return connection.execute(OUR_SESSION, [connection.info.backend_pid], prepare=False).fetchone() is not None
+
+
+async def settle_session_async(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """`settle_session`, for asyncio."""
+    cursor = await connection.execute(OUR_SESSION, [connection.info.backend_pid], prepare=False)
+    return await cursor.fetchone() is not None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import psycopg
 from taskflow.settings import load, process_settings
 from taskflow.store import queues, tasks, workers
 from taskflow.store.arrays import texts
-from taskflow.store.connection import connect, repeat_on_conflict
+from taskflow.store.connection import connect, repeat_on_conflict, settle_session
 from taskflow.store.queues import QueueSettings
 from taskflow.tasks.handler import AnyHandler
 from taskflow.tasks.outcome import TimedOut
@@ -103,6 +103,7 @@ class InlineWorker:
         self._registry = registry
         import_module(BUILT_IN)
         self._connection = connect(dsn, name="inline worker")
+        settle_session(self._connection)
         self._connections = HandlerConnections(dsn, _nothing)
         self._types: tuple[str, ...] = ()
         self._settings: dict[str, QueueSettings] = {}

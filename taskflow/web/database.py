@@ -18,14 +18,12 @@ from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
 
 from taskflow.errors import DatabaseUnavailable
 from taskflow.settings import Settings
-from taskflow.store.connection import connect, translate
+from taskflow.store.connection import connect, settle_session, translate
 from taskflow.web.http.encoding import decode_stored, encode
 
 POOL_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT = "15s"
-# Behind a pooler the process that answers is not the one that was connected to. A setting would stay with it and reach
-# others, so there is none; nor is anything prepared: in transaction mode another's statement may have the same name.
-SET_TIMEOUT = "SELECT set_config('statement_timeout', %s, false) WHERE pg_backend_pid() = %s"
+SET_TIMEOUT = "SELECT set_config('statement_timeout', %s, false)"
 READ_ONLY = "25006"
 
 
@@ -135,8 +133,9 @@ class Database:
         connection = connect(self._dsn, name="web", prepare_threshold=self._prepare_threshold)
         set_json_dumps(encode, connection)
         set_json_loads(decode_stored, connection)
-        timeout = [STATEMENT_TIMEOUT, connection.info.backend_pid]
-        if connection.execute(SET_TIMEOUT, timeout, prepare=False).fetchone() is None:
+        if settle_session(connection):
+            connection.execute(SET_TIMEOUT, [STATEMENT_TIMEOUT], prepare=False)
+        else:
             connection.prepare_threshold = None
         return connection
 

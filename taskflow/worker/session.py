@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from taskflow.errors import DatabaseUnavailable, TaskflowError
-from taskflow.store.connection import connect
+from taskflow.store.connection import connect, settle_session
 from taskflow.telemetry import get_logger
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
@@ -78,6 +78,7 @@ class Session:
     def _connect(self) -> Connection:
         connection = connect(self._dsn, name=self._name, prepare_threshold=self.prepare_threshold)
         try:
+            settle_session(connection)
             if self._prepare is not None:
                 self._prepare(connection)
         except BaseException:

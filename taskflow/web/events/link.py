@@ -17,7 +17,7 @@ import psycopg
 
 from taskflow.errors import TaskflowError
 from taskflow.store import events
-from taskflow.store.connection import connect
+from taskflow.store.connection import connect, settle_session
 from taskflow.store.events import Batch, Connection
 from taskflow.web.events.event import Event
 from taskflow.web.events.figures import Figures
@@ -69,6 +69,7 @@ class Link:
         while not self._hub.may_end():
             try:
                 with connect(self._dsn, name="events") as connection:
+                    settle_session(connection)
                     _Session(connection, self._hub, self._id, self._figures).run(self._works)
             except (TaskflowError, psycopg.Error) as error:
                 self._failed(error)
