@@ -9,8 +9,10 @@
 -- max_workers: what runs is counted from the tasks themselves, so that whatever ends one, a rescue too, makes room. They
 -- are found by the claims from this queue, which say so in `queue`. p_floor, which this function answers as `floor`, is the
 -- first claim of which anything runs: those before it are not looked at again. As long as all that was claimed since is below
--- half of the limit, it is not looked what of that still runs. What was claimed before max_workers was set, or by workers
--- that did not know yet, is recorded for a minute as claimed from this queue.
+-- half of the limit, it is not looked what of that still runs. What was claimed before max_workers was set, or is being
+-- claimed at that moment, is recorded as claimed from this queue: by all claims in the minute after the first one (the limit may
+-- have been set long ago, in a transaction that has just been committed), and by the next after that minute. limited_at is in the
+-- far future before, then the time of the first claim, and 1970 when all is done.
 --
 -- The last row has no id. Its `held_seconds` says for how long a limit holds back what is left; 'infinity': until a task of
 -- the queue ends; NULL: none does. Its `room` says how many more may run, NULL: any number. Who has ended a task and does
@@ -67,17 +69,27 @@ BEGIN
     END IF;
 
     IF v_queue.max_workers IS NOT NULL THEN
-        IF v_queue.limited_at > v_now - interval '1 minute'
-           AND EXISTS (SELECT FROM taskflow.claims c WHERE c.queue IS NULL) THEN
-            INSERT INTO taskflow.claims (worker_id, queue, task_ids)
-            SELECT u.worker_id, p_queue, array_agg(u.id ORDER BY u.id)
-            FROM (
-                SELECT t.worker_id, t.id FROM taskflow.tasks_live t
-                WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue IS NULL))
-                  AND t.state = 'running' AND t.queue = p_queue
-                EXCEPT
-                SELECT c.worker_id, unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = p_queue AND c.id >= p_floor) u
-            GROUP BY u.worker_id;
+        IF v_queue.limited_at > 'epoch' THEN
+            IF EXISTS (SELECT FROM taskflow.claims c WHERE c.queue IS NULL) THEN
+                INSERT INTO taskflow.claims (worker_id, queue, task_ids)
+                SELECT u.worker_id, p_queue, array_agg(u.id ORDER BY u.id)
+                FROM (
+                    SELECT t.worker_id, t.id FROM taskflow.tasks_live t
+                    WHERE t.id = ANY (ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue IS NULL))
+                      AND t.state = 'running' AND t.queue = p_queue
+                    EXCEPT
+                    SELECT c.worker_id, unnest(c.task_ids) FROM taskflow.claims c
+                    WHERE c.queue = p_queue AND c.id >= p_floor) u
+                GROUP BY u.worker_id;
+            END IF;
+            PERFORM FROM taskflow.queues q
+            WHERE q.name = p_queue AND (q.limited_at > v_now OR q.limited_at < v_now - interval '1 minute')
+            FOR UPDATE SKIP LOCKED;
+            IF FOUND THEN
+                UPDATE taskflow.queues q
+                SET limited_at = CASE WHEN q.limited_at > v_now THEN v_now ELSE 'epoch' END
+                WHERE q.name = p_queue AND q.limited_at = v_queue.limited_at;
+            END IF;
         END IF;
         v_since := ARRAY(SELECT unnest(c.task_ids) FROM taskflow.claims c WHERE c.queue = p_queue AND c.id >= p_floor);
         IF cardinality(v_since) + p_wanted < v_queue.max_workers / 2 THEN

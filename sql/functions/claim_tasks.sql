@@ -1,5 +1,6 @@
 -- Claims up to p_wanted due tasks for a worker: queue by queue in the order given, in each from critical to low, then by
--- (run_at, id). The rows come in no order: the worker sorts. Not for queues with limits, see claim_limited.
+-- (run_at, id). The rows come in no order: the worker sorts. Nothing from queues with limits, see claim_limited, and nothing
+-- from paused ones.
 --
 -- The shape is what keeps it fast:
 -- * Each level (queue and priority) is one range of the index tasks_claim, read in its order, with SKIP LOCKED: no sort.
@@ -70,6 +71,12 @@ BEGIN
                     ORDER BY c.run_at, c.id
                     LIMIT v_limit
                     FOR UPDATE SKIP LOCKED) c;
+                -- The worker did not know: such queues are claim_limited's, and it will be told in a moment. After the
+                -- tasks were seen, so that one which was committed together with its queue's limit does not come before it.
+                CONTINUE queues WHEN (v_ids IS NOT NULL OR v_keyed IS NOT NULL) AND EXISTS (
+                    SELECT FROM taskflow.queues q
+                    WHERE q.name = p_queues[v_queue]
+                      AND (q.paused OR q.max_workers IS NOT NULL OR q.rate_limit IS NOT NULL OR q.type_limits <> '{}'));
                 v_met := coalesce(cardinality(v_keyed), 0);
                 v_passed := 0;
                 IF v_met > 0 THEN

@@ -2,6 +2,6 @@
 CREATE OR REPLACE FUNCTION taskflow.limit_queue() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.limited_at := clock_timestamp();
+    NEW.limited_at := '9999-01-01 00:00+00';
     RETURN NEW;
 END $$;

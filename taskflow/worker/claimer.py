@@ -338,6 +338,7 @@ class Claimer:
         if (problem := schema_problem(connection)) is not None:
             raise psycopg.errors.UndefinedTable(problem)
         self._listener.attach(connection)
+        self._claims.forget_floors()
         token = uuid4().hex
         sent = self._completer.ask(lambda other: bells.probe(other, token))
         was_notified, self._notified = self._notified, self._listener.hears(connection, sent, token, PROBE_SECONDS)

@@ -101,6 +101,10 @@ class Claims:
                 self._turns.took(turns, Counter(task.queue for task in claimed))
         return claimed
 
+    def forget_floors(self) -> None:
+        """Another server may answer from now on, on which claims are numbered otherwise: one that was restored."""
+        self._floors.clear()
+
     def held_seconds(self, queue: str) -> float:
         """For how long a limit holds the tasks of this queue back; 0: none does."""
         if queue in self._held and self._room.get(queue) == 0:

@@ -53,6 +53,7 @@ APPLIED = {
     "0007_counted_depths.py": "01d8da7b19fe0a3ae896a03c767a72c42101843288626022426aebb2fd167038",
     "0008_claims.py": "e101173d91638fbb7543e624a3ba995e9173749c91be846053e62fb9e057f205",
     "0009_limited_claims.py": "5e51f9cd411f0fb8a2b49bc3462fdbfecadfb95882413e64c6e4d7f91bb5098a",
+    "0010_limits_by_insert.py": "f1de059656e54591f4902b785d25d3360aed5ad37baa27b9e39a455f347c4a53",
 }
 # What 0005 made for a time, and what the trigger called until its function was replaced.
 READ_DEPTHS = (

@@ -142,3 +142,39 @@ def test_a_paused_queue_is_not_served_until_it_is_resumed(bench: Bench) -> None:
         bench.connection.execute("UPDATE taskflow.queues SET paused = false WHERE name = 'held'")
         bench.connection.execute("SELECT pg_notify('taskflow_control', '')")
         assert bench.ended(held)[0] == "completed"
+
+
+def test_max_workers_holds_on_a_server_that_has_gone_back_in_time(bench: Bench) -> None:
+    """Restored from a backup, it numbers claims from before the one from which on a worker counts."""
+    ran = threading.Semaphore(0)
+
+    @task("quick", registry=bench.registry)
+    def quick(payload: dict[str, Any]) -> None:
+        ran.release()
+
+    execute = bench.connection.execute
+    execute("INSERT INTO taskflow.queues (name, max_workers) VALUES ('a', 1)")
+    execute("SELECT setval('taskflow.claims_id_seq', 1000000)")
+    with bench.worker():
+        bench.ended(bench.enqueue("quick", queue="a"))
+        assert ran.acquire(timeout=15)
+        bench.wait(lambda: execute("SELECT FROM taskflow.claims").fetchone() is None)
+        execute("SELECT setval('taskflow.claims_id_seq', 1)")
+        with bench.connection.transaction():  # what another worker runs there
+            bench.enqueue("quick", queue="a")
+            (other,) = execute(
+                "SELECT taskflow.register_worker('other', 1, '{a}', '{quick}', 1, '', NULL)",
+            ).fetchone() or (0,)
+            claimed = execute(
+                "SELECT id FROM taskflow.claim_limited(%s, 'a', '{quick}', 1, 1, %s, %s, 0) WHERE id IS NOT NULL",
+                [other, ["-infinity"] * 4, [0] * 4],
+            ).fetchall()
+            assert len(claimed) == 1
+        execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        bench.enqueue("quick", queue="a")
+        assert not ran.acquire(timeout=2)
+        bench.connection.execute("DELETE FROM taskflow.tasks_live WHERE id = %s", claimed[0])
+        assert ran.acquire(timeout=15)
