@@ -14,9 +14,11 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+import taskflow.handlers  # noqa: F401  (registers the types that come along)
 from taskflow.cli.main import main
 from taskflow.settings import load
 from taskflow.store.api_keys import MARK, new_key
+from taskflow.tasks.registry import registry
 from taskflow.web import create_app
 from taskflow.web.http.problems import CONTENT_TYPE, KINDS
 from taskflow.web.models.base import Nothing
@@ -133,6 +135,17 @@ def test_every_example_fits_its_schema() -> None:
                 Draft202012Validator(schema).validate(described["example"])
                 examples += 1
     assert examples > 20
+
+
+def test_a_request_that_is_shown_for_a_type_that_comes_along_has_a_payload_that_fits() -> None:
+    contents = [found.get("requestBody", {}).get("content", {}) for found in operations()]
+    bodies = [content["application/json"]["example"] for content in contents if "application/json" in content]
+    shown = [one for body in bodies for one in body.get("tasks", [body]) if "type" in one]
+    assert {one["type"] for one in shown} >= {"email", "report"}
+    for one in shown:
+        handler = registry.get(one["type"])
+        assert handler is not None, one
+        handler.parse(one.get("payload", {}))  # raises InvalidPayload
 
 
 def test_what_an_action_says_of_itself_is_of_that_action() -> None:
