@@ -71,7 +71,12 @@ class InvalidTask(TaskflowError):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing wrong with a payload: where (an RFC 6901 JSON pointer), a stable code, and a sentence."""
+    """One thing that is wrong with a payload.
+
+    - `pointer`: where, as an RFC 6901 JSON pointer: "/count", or "" for all of it.
+    - `code`: a stable word for what it is, such as "missing".
+    - `detail`: a sentence.
+    """
 
     pointer: str
     code: str
@@ -79,7 +84,7 @@ class FieldProblem:
 
 
 class InvalidPayload(InvalidTask):
-    """The payload does not fit the model of its type; `problems` says where and why."""
+    """The payload does not fit the model of its type; `problems`, a tuple of `FieldProblem`, says where and why."""
 
     def __init__(self, message: str, problems: Sequence[FieldProblem] = ()) -> None:
         super().__init__(message)
@@ -109,7 +114,7 @@ class InvalidSchedule(TaskflowError):
 
 
 class TaskNotFound(TaskflowError):
-    """No task has this id, or the caller's role may not see it."""
+    """No task has this id (`task_id`), or the caller's role may not see it."""
 
     def __init__(self, task_id: int | str) -> None:
         super().__init__(f"There is no task {task_id}. It may have been removed by retention.")
@@ -170,7 +175,7 @@ class LoginRefused(NotAllowed):
 
 
 class Signal(Exception):  # no "Error": these are outcomes that a handler chooses
-    """The root of what a handler raises to choose the outcome of its attempt."""
+    """The root of what a handler raises to choose the outcome of its attempt. It is no `TaskflowError`."""
 
 
 LONGEST_SECONDS = 100 * 365.25 * 86_400
@@ -187,8 +192,8 @@ def _seconds(value: float | timedelta, name: str) -> float:
 class Retry(Signal):
     """Fail this attempt and try again, after `after` seconds (or a timedelta; None: by the task's retry policy).
 
-    It is charged as a failure: with `max_attempts` used up the task ends as a dead letter. `after` is at most a hundred
-    years, else `ValueError`; less than none is none.
+    It is charged as a failure: with `max_attempts` used up the task ends as a dead letter. `message` is the error that
+    is stored. `after` is at most a hundred years, else `ValueError`; less than none is none.
     """
 
     def __init__(
@@ -200,7 +205,7 @@ class Retry(Signal):
 
 class Snooze(Signal):
     """Run the task again after `seconds` (or a timedelta; at most a hundred years, else `ValueError`; less than none is
-    none), without charging a failure."""
+    none), without charging a failure. `reason` is stored with the attempt."""
 
     def __init__(self, seconds: float | timedelta, reason: str = "snoozed by the handler") -> None:
         super().__init__(reason)
@@ -215,7 +220,8 @@ class Cancel(Signal):
 
 
 class DeadLetter(Signal):
-    """End the task as a dead letter at once (as failed, in a queue that keeps none): no further attempt helps."""
+    """End the task as a dead letter at once (as failed, in a queue that keeps none), with `reason` as its error: no
+    further attempt helps."""
 
     def __init__(self, reason: str = "given up by the handler") -> None:
         super().__init__(reason)

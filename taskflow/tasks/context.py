@@ -56,12 +56,10 @@ class Attempt(Protocol):
 
 
 class Context:
-    """Given to handlers that take a second parameter.
+    """Given to handlers that take a second parameter: who the attempt is, how to report, whether to stop."""
 
-    One is made for every attempt on the hot path, so it holds references only and makes nothing before it is used.
-    `deadline_timestamp` is the Unix time at which the attempt times out, None without a timeout.
-    """
-
+    # One is made for every attempt on the hot path, so it holds references only and makes nothing before it is used.
+    # `deadline_timestamp` is the Unix time at which the attempt times out, None without a timeout.
     __slots__ = ("_attempt", "_deadline_timestamp", "_task")
 
     def __init__(self, task: ClaimedTask, attempt: Attempt, deadline_timestamp: float | None = None) -> None:
@@ -114,17 +112,18 @@ class Context:
 
     def progress(self, percent: float, message: str | None = None) -> None:
         """Show how far the task is: `percent` is cut to a whole number of 0..100 (infinity to 100, NaN counts as 0),
-        `message` to 1,000 letters.
+        `message` to 1,000 characters. It is stored within half a second, and never waits for the database.
         """
         shown = None if message is None else storable_text(message[:MAX_MESSAGE_CHARACTERS])
         self._attempt.report_progress(int(max(0, min(float(percent), 100))), shown)  # in this order NaN becomes 0
 
     def log(self, message: str, level: LogLevel = "info", **fields: Any) -> None:
-        """Add an entry to the logs of this execution; they are stored when the attempt ends, in whatever way but the
-        end of its worker.
+        """Add an entry to the logs of this attempt; they are stored when it ends, in whatever way but the end of its
+        worker.
 
-        At most 1,000 entries or 256 KiB are kept, what comes later is counted and dropped. `fields` may be anything;
-        what is no JSON value is stored as its `str()`. Raises `ValueError` for an unknown level, nothing else.
+        At most 1,000 entries or 256 KiB are kept, what comes later is counted and dropped. `level` is "debug", "info",
+        "warning", "error" or "critical". `fields` may be anything; what is no JSON value is stored as its `str()`.
+        Raises `ValueError` for an unknown level, nothing else.
         """
         if level not in LOG_LEVELS:
             raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(sorted(LOG_LEVELS))}")
@@ -134,9 +133,10 @@ class Context:
         )
 
     def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
-        """A connection to the database of the queue: ``with context.connection() as conn: ...``, closed at the end.
+        """A connection to the database of the queue: ``with context.connection() as conn: ...``. The end of the block
+        commits, or rolls back after an exception, and closes it.
 
-        It is opened for this block alone, so ask for it once an attempt, not once a row.
+        It is opened for this block alone, so ask for it once an attempt, not once a row. Raises `DatabaseUnavailable`.
         """
         return self._attempt.open_connection()
 

@@ -9,10 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A row of the view `taskflow.task_executions`.
+    """An attempt of a task; times are UTC.
 
-    `status` is started (it runs now), succeeded, failed, timed_out, lost, cancelled or snoozed. `logs` are the entries
-    of `Context.log`: objects with `at`, `level`, `message` and whatever fields were given.
+    - `task_id`: the task's id.
+    - `attempt`: its number, from 1.
+    - `status`: "started" (it runs now), "succeeded", "failed", "timed_out", "lost", "cancelled" or "snoozed".
+    - `worker_id`: the worker that has run it.
+    - `started_at`: when it began.
+    - `finished_at`: when it ended; None while it runs.
+    - `error`: what was wrong, or the reason that was given.
+    - `traceback`: of the exception that the handler has raised.
+    - `logs`: the entries of `Context.log`: each with `at`, `level`, `message` and whatever fields were given.
     """
 
     task_id: int

@@ -22,13 +22,8 @@ OnConflict = Literal["skip", "error", "replace"]
 
 
 class EnqueueOptions(TypedDict, total=False):
-    """What can be said about a task besides its type and payload; None, or left out: the default.
-
-    `run_at` has a zone; `delay` is in seconds from now on the database's clock, instead of it. `unique_key` is unique
-    among the live tasks of a type; `on_conflict` says what to do when it is taken: answer with the task there is
-    ("skip"), raise `UniqueConflict` ("error"), or give the waiting one the new payload, priority and time ("replace").
-    For `unique_for` seconds from now, at most a hundred years, it stays taken even when the task has ended.
-    """
+    """What can be said about a task besides its type and payload; `Client.enqueue` explains it. None, or left out: the
+    default."""
 
     queue: str | None
     priority: PriorityLike | None
@@ -47,7 +42,12 @@ class EnqueueOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The task that now stands for what was enqueued; `created` is False if its unique key was taken already."""
+    """The task that now stands for what was enqueued.
+
+    - `id`: the task's id.
+    - `created`: False if its unique key was taken already: then this is the task that has it.
+    - `state`: its state: "pending" or "scheduled" of a new one, any of a task that was there.
+    """
 
     id: int
     created: bool
@@ -55,10 +55,10 @@ class Enqueued:
 
 
 class NewTask:
-    """A task to enqueue: of a type by name, or of a handler, whose options hold where none are given.
+    """A task to enqueue, made beforehand: for `Client.enqueue_new`, `Client.enqueue_many` and `Client.copy`.
 
-    `payload` is a mapping, a pydantic model or a dataclass instance; a handler's payload is checked against its model.
-    Raises `InvalidTask` or `InvalidPayload`, so one that exists can be stored as far as can be told without a database.
+    Type, payload and options are those of `Client.enqueue`. They are checked here: raises `InvalidTask` or
+    `InvalidPayload`, so one that exists can be stored as far as can be told without a database.
     """
 
     __slots__ = ("encoded_payload", "fields", "type")
@@ -81,7 +81,7 @@ class NewTask:
 
     @property
     def payload_bytes(self) -> int:
-        """The length of the encoded payload in UTF-8."""
+        """The length of the payload as JSON, in bytes of UTF-8."""
         encoded = self.encoded_payload
         return len(encoded) if encoded.isascii() else len(encoded.encode())
 

@@ -23,7 +23,8 @@ class Registry:
     """Handlers by type. A type has one handler; declaring the same function again (a reload) replaces it.
 
     A handler of somebody's own takes the place of one that comes along, whichever is declared first: `email` is what
-    many call theirs.
+    many call theirs. `taskflow.registry` is the one that `task` fills and workers run; another one serves tests. It can
+    be iterated over, and has a length.
     """
 
     def __init__(self) -> None:

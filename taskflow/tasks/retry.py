@@ -12,10 +12,14 @@ MAX_DELAY_SECONDS = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waits after the n-th failure: `fixed` d, `linear` n*d, `exponential` d*2^(n-1), never above `max_delay_seconds`.
+    """How long a task waits after a failure, before its next attempt; for `retry` of `task` and of `Client.enqueue`.
 
-    `delay_seconds` and `max_delay_seconds` are 0 to 30 days; None takes the value of the task's queue.
-    Raises `ValueError` for anything else. The database computes the waits, this object only carries the wish.
+    - `strategy`: after the n-th failure it waits, with `delay_seconds` d: "fixed" d, "linear" n*d, "exponential"
+      d*2^(n-1).
+    - `delay_seconds`: 0 to 2,592,000 (30 days). None: as the type, else the queue says, else 1.
+    - `max_delay_seconds`: it never waits longer, 0 to 2,592,000. None: as the type, else the queue says, else 600.
+
+    The queue's `retry_jitter` spreads the waits. Raises `ValueError` for anything else.
     """
 
     strategy: Strategy = "exponential"

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 
 class Priority(IntEnum):
-    """The four levels; a plain int 0..3 or the lower-case name does everywhere as well."""
+    """The four levels: LOW (0), NORMAL (1), HIGH (2), CRITICAL (3). A plain int 0..3 or the lower-case name, such as
+    "high", does everywhere as well."""
 
     LOW = 0
     NORMAL = 1
@@ -29,7 +30,38 @@ FINISHED_STATES = frozenset({"completed", "cancelled", "failed", "dead_letter"})
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of the view `taskflow.task_list`. `state` is the derived one (`scheduled` is possible)."""
+    """A task as it was when it was read; times are UTC.
+
+    - `id`: the task's id.
+    - `type`: its type.
+    - `queue`: the queue it waits in, or was taken from.
+    - `payload`: the payload as it is stored.
+    - `priority`: its priority.
+    - `state`: "pending", "scheduled" (its `run_at` lies ahead), "blocked" (by its concurrency key), "retrying",
+      "running", and at the end "completed", "cancelled", "failed" or "dead_letter".
+    - `attempt`: the number of the latest attempt, 0 before the first one.
+    - `failures`: how many attempts were charged as failures.
+    - `max_attempts`: how many failures end it, be that said by the task, its type or its queue.
+    - `timeout`: how many seconds an attempt may run, said by whichever of them.
+    - `progress`: percent, 0 to 100, as the handler has reported it.
+    - `progress_message`: the text beside it.
+    - `result`: what the handler has returned.
+    - `error`: what its latest attempt has said, if that did not succeed.
+    - `metadata`: what the producer gave along with the payload.
+    - `tags`: its tags.
+    - `unique_key`: its unique key.
+    - `concurrency_key`: its concurrency key.
+    - `worker_id`: the worker that runs it.
+    - `created_at`: when it was created.
+    - `created_by`: the database login that has created it.
+    - `updated_at`: when it was changed last.
+    - `run_at`: when it is due, or was.
+    - `started_at`: when the latest attempt began.
+    - `finished_at`: when it ended.
+    - `cancel_requested`: whether somebody has cancelled it while it runs.
+    - `schedule_id`: the schedule that has created it.
+    - `version`: raised by every change; the `ETag` of the REST API.
+    """
 
     id: int
     type: str

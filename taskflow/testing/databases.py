@@ -204,10 +204,14 @@ def close_shared() -> None:
 
 @contextlib.contextmanager
 def database(prepare: Prepare = None) -> Iterator[str]:
-    """A database with taskflow's schema until the end of the block, as a connection string; see `Databases`.
+    """A database with taskflow's schema until the end of the block, as a connection string.
 
-    Raises `ClusterError` where there is neither a server nor the `embedded` extra, `NotAllowed` where the login may not
-    make databases, `DatabaseUnavailable`.
+    It is a copy of a template on the server that TASKFLOW_TEST_DATABASE_URL or DATABASE_URL names, without them on one
+    of the `embedded` extra. `prepare` is called once with the connection string of the template, and may make tables of
+    the program's own in it.
+
+    Raises a `TaskflowError` where there is neither a server nor the extra, `NotAllowed` where the login may not make
+    databases, `DatabaseUnavailable`.
     """
     with shared().database(prepare) as dsn:
         yield dsn

@@ -40,7 +40,7 @@ class Harness:
     """Tasks of the database at `dsn`, which must have the schema, in a test. Not for threads beside each other.
 
     Within its block DATABASE_URL names that database, so that `handler.enqueue()` and `Client()` use it. `client` is a
-    client of it. `registry` has the handlers (None: those declared with `@task`).
+    client of it. `registry` has the handlers (None: those declared with `@task`, and those that come along).
     """
 
     def __init__(self, dsn: str, *, registry: Registry | None = None) -> None:
@@ -187,7 +187,10 @@ class Harness:
 
 @contextlib.contextmanager
 def harness(*, registry: Registry | None = None, prepare: Prepare = None) -> Iterator[Harness]:
-    """A `Harness` on a database of its own until the end of the block; see `taskflow.testing.database`."""
+    """A `Harness` on a database of its own until the end of the block.
+
+    `registry` is as of `Harness`; `prepare`, and what is raised, as of `testing.database`.
+    """
     with database(prepare) as dsn, Harness(dsn, registry=registry) as made:
         yield made
 

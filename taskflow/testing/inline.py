@@ -53,8 +53,17 @@ class NoHandlerWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt that was run: its outcome (succeeded, failed, timed_out, snoozed or cancelled), and the state of the
-    task afterwards. `exception` is what the handler raised, if it ran in this process."""
+    """One attempt that `Harness.drain` has run.
+
+    - `task_id`: the task's id.
+    - `type`: its type.
+    - `attempt`: the number of the attempt, from 1.
+    - `outcome`: "succeeded", "failed", "timed_out", "snoozed" or "cancelled".
+    - `state`: the state of the task afterwards.
+    - `result`: what the handler has returned.
+    - `error`: the error or the reason that is stored.
+    - `exception`: what the handler has raised, if it ran in this process.
+    """
 
     task_id: int
     type: str
