@@ -67,7 +67,8 @@ EXPLANATIONS = {
         "`created:<1d`, or a state of tasks that live."
     ),
     "invalid_payload": (
-        "The payload does not fit the schema that the workers have registered for the type; `errors` says where."
+        "The payload does not fit the schema that the workers have registered for the type; `errors` says where. A "
+        "`format` such as `date-time` is not checked here: what it says is found by the worker."
     ),
     "invalid_task": "The database refuses the task by a rule of its own; `detail` says which.",
     "unknown_type": "The server runs with `TASKFLOW_REJECT_UNKNOWN_TYPES`, and no worker has registered this type.",
