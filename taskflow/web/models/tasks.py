@@ -30,7 +30,7 @@ from taskflow.web.models.base import (
 
 
 class TaskBody(Body):
-    """POST /tasks. None means: as the type or the queue has it."""
+    """POST /tasks. None means: as the type or the queue has it; of `queue` "default", of `priority` "normal"."""
 
     model_config = ConfigDict(json_schema_extra=takes_older({"job_type": "type"}))
 
