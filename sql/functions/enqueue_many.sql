@@ -55,6 +55,14 @@ BEGIN
             (SELECT string_agg(k, ', ') FROM jsonb_object_keys(v_problem.task - v_known) k)
             USING ERRCODE = '22023', HINT = 'fields are ' || array_to_string(v_known, ', ');
     END IF;
+    IF jsonb_path_exists(tasks, '$[*] ? (@.run_at != null)') THEN
+        SELECT e.ordinality - 1 AS at, e.value ->> 'run_at' AS task INTO v_problem
+        FROM jsonb_array_elements(tasks) WITH ORDINALITY e WHERE NOT taskflow.is_zoned(e.value ->> 'run_at') LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'task %: run_at "%" is no time with an offset from UTC', v_problem.at, left(v_problem.task, 100)
+                USING ERRCODE = '22007', HINT = 'write it like 2030-05-06T07:00:00Z or 2030-05-06T09:00:00+02:00';
+        END IF;
+    END IF;
     IF jsonb_path_exists(tasks, '$[*] ? (exists (@.delay) || exists (@.on_conflict) || exists (@.unique_for))') THEN
         -- What the INSERT below would not refuse: the other options are columns with rules of their own.
         PERFORM taskflow.check_enqueue_options(

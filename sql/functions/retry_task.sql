@@ -10,16 +10,23 @@ DECLARE
     v_tries integer := 0;
     v_task taskflow.tasks;
     v_unknown text;
-    v_run_at timestamptz := coalesce((options ->> 'run_at')::timestamptz, now());
+    v_run_at timestamptz;
     v_queue text;
     v_rival bigint;
 BEGIN
+    IF jsonb_typeof(options) <> 'object' THEN
+        RAISE EXCEPTION 'options must be a JSON object' USING ERRCODE = '22023';
+    END IF;
     SELECT string_agg(k, ', ') INTO v_unknown FROM jsonb_object_keys(options) k
     WHERE k NOT IN ('payload', 'queue', 'priority', 'run_at');
     IF v_unknown IS NOT NULL THEN
         RAISE EXCEPTION 'retry_task has no option %', v_unknown USING ERRCODE = '22023',
             HINT = 'options are payload, queue, priority, run_at';
+    ELSIF NOT taskflow.is_zoned(options ->> 'run_at') THEN
+        RAISE EXCEPTION 'run_at "%" is no time with an offset from UTC', left(options ->> 'run_at', 100)
+            USING ERRCODE = '22007', HINT = 'write it like 2030-05-06T07:00:00Z or 2030-05-06T09:00:00+02:00';
     END IF;
+    v_run_at := coalesce((options ->> 'run_at')::timestamptz, now());
     LOOP
         BEGIN
             SELECT * INTO v_task FROM taskflow.find_task(retry_task.id);

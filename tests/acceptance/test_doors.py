@@ -268,6 +268,32 @@ WRONG_TASKS: list[tuple[object, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "time", ["2030-01-01T00:00:00", "2030-01-01", "tomorrow", "05/06/2030", "2030-05-06 07:00 Europe/Berlin", 5]
+)
+def test_a_time_in_json_that_every_session_would_read_otherwise_is_refused(producer, connection, stored, time) -> None:
+    for more in ({}, {"unique_key": "u"}):
+        tasks = json.dumps([{"type": "a"}, {"type": "a", "run_at": time, **more}])
+        answer = refusal(lambda tasks=tasks: producer.execute("SELECT taskflow.enqueue_many(%s)", (tasks,)))
+        assert f'task 1: run_at "{time}" is no time with an offset from UTC' in answer
+    assert stored() == 0
+    connection.execute("INSERT INTO taskflow.tasks (type) VALUES ('a')")
+    connection.execute("SELECT taskflow.cancel(id) FROM taskflow.tasks")
+    options = json.dumps({"run_at": time})
+    answer = refusal(lambda: connection.execute("SELECT taskflow.retry_task(id, %s) FROM taskflow.tasks", (options,)))
+    assert f'run_at "{time}" is no time with an offset from UTC' in answer
+
+
+@pytest.mark.parametrize("time", ["2030-05-06T07:00:00Z", "2030-05-06T09:00+02", "2030-05-06 12:30:00.5+05:30"])
+def test_a_time_in_json_with_an_offset_is_taken(producer, connection, time) -> None:
+    producer.execute("SELECT taskflow.enqueue_many(%s)", (json.dumps([{"type": "a", "run_at": time}]),))
+    assert connection.execute("SELECT run_at FROM taskflow.tasks").fetchone()[0] == datetime.fromisoformat(time)
+
+
+def test_options_of_a_retry_that_are_no_object_are_refused(connection) -> None:
+    assert "options must be a JSON object" in refusal(lambda: connection.execute("SELECT taskflow.retry_task(1, '[]')"))
+
+
 @pytest.mark.parametrize("key", [None, "k"], ids=["without_unique_key", "with_unique_key"])
 def test_enqueue_and_enqueue_many_refuse_alike_and_store_nothing(producer, stored, key) -> None:
     problems = []
