@@ -256,6 +256,7 @@ INTERNAL_FUNCTIONS = (
     "admit_keyed",
     "first_of_key",
     "forget_claims",
+    "is_zoned",
     "release_keys",
     "raise_key_limit",
     "types_of",

@@ -117,7 +117,7 @@ def test_a_server_that_has_become_read_only_is_left(run: Runner, database: Datab
     def write(connection: Connection) -> float:
         if loop.rounds == 1:
             connection.execute("SET default_transaction_read_only = on")
-        connection.execute("CREATE TABLE IF NOT EXISTS written ()")
+        connection.execute("CREATE TABLE IF NOT EXISTS public.written ()")
         return 0.01
 
     loop = Recorder("writer", write)

@@ -37,14 +37,14 @@ def test_a_worker_that_has_ended_keeps_no_file_open(bench: Bench) -> None:
 
 def test_what_fails_though_nobody_waits_for_it_is_logged_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.connection.execute(
-        "CREATE FUNCTION fails() RETURNS void LANGUAGE plpgsql AS"
+        "CREATE FUNCTION public.fails() RETURNS void LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'no right' USING DETAIL = 's3cret'; END $$"
     )
     works = threading.Event()
 
     def fail(connection: Any, *_: Any, **__: Any) -> None:
         if not works.is_set():
-            connection.execute("SELECT fails()")
+            connection.execute("SELECT public.fails()")
 
     for name in ("set_state", "deregister"):
         monkeypatch.setattr(workers, name, fail)
