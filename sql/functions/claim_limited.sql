@@ -104,6 +104,16 @@ BEGIN
                 WHERE t.id = ANY (c.task_ids) AND t.state = 'running' AND t.queue = p_queue)
             ORDER BY c.id LIMIT 1;
             v_floor := coalesce(v_floor, p_floor);
+            -- One task that runs for long keeps the floor where it is, and all that is claimed after it would be gone
+            -- through until the workers' heartbeats remove what has ended.
+            IF cardinality(v_since) > 4 * v_queue.max_workers + 500 THEN
+                DELETE FROM taskflow.claims c WHERE c.id = ANY (ARRAY(
+                    SELECT o.id FROM taskflow.claims o
+                    WHERE o.queue = p_queue AND o.id >= p_floor AND NOT EXISTS (
+                        SELECT FROM taskflow.tasks_live t
+                        WHERE t.id = ANY (o.task_ids) AND t.state = 'running')
+                    FOR UPDATE SKIP LOCKED));
+            END IF;
         END IF;
         v_room := least(v_room, greatest(p_free, v_left - v_queue.max_workers / 2), v_left);
         IF v_left <= 0 THEN

@@ -230,6 +230,26 @@ class TestMaxWorkers:
             seen.append("done" if at > 1e9 else "unseen" if at < 0 else "looking")
         assert seen == ["looking", "looking", "looking", "done", "done"]
 
+    def test_what_has_ended_behind_a_long_task_is_forgotten_before_it_is_much(self, connection: Connection) -> None:
+        limit(connection, max_workers=20)
+        insert(connection, 1, priority=3)
+        me = worker(connection)
+        long = claim_limited(connection, me, 1)
+        floor, most = long.floor, 0
+        for _ in range(100):
+            insert(connection, 15)
+            answer = claim_limited(connection, me, 15, floor=floor)
+            assert len(answer.tasks) == 15
+            complete(connection, me, answer.tasks)
+            floor = answer.floor
+            (claims,) = connection.execute("SELECT count(*) FROM taskflow.claims").fetchall()[0]
+            most = max(most, claims)
+        assert floor == long.floor
+        assert most <= (4 * 20 + 500) / 15 + 2
+        answer = claim_limited(connection, me, 30, floor=floor)
+        assert (answer.tasks, answer.room) == ([], 19)
+        complete(connection, me, long.tasks)
+
 
 class TestUnknownLimits:
     """A worker that has not heard of a limit yet claims as if there was none."""
