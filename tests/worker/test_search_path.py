@@ -51,11 +51,13 @@ BEGIN
              WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprleft <> 0
                AND (d.oid IS NOT NULL OR o.oprleft::regtype::text LIKE 'any%' OR o.oprright::regtype::text LIKE 'any%')
     LOOP
-        FOREACH t IN ARRAY CASE WHEN f.domain IS NULL THEN v_types ELSE ARRAY[f.domain] END LOOP
-            l := CASE WHEN f.l LIKE '%array' AND f.l <> 'anynonarray' THEN t || '[]'
-                      WHEN f.l LIKE 'any%' OR f.domain IS NOT NULL THEN t ELSE f.l END;
-            r := CASE WHEN f.r LIKE '%array' AND f.r <> 'anynonarray' THEN t || '[]'
-                      WHEN f.r LIKE 'any%' OR f.domain IS NOT NULL THEN t ELSE f.r END;
+        FOREACH t IN ARRAY CASE WHEN f.domain IS NULL THEN v_types ELSE ARRAY['both', 'left', 'right'] END LOOP
+            l := CASE WHEN f.domain IS NOT NULL AND t <> 'right' THEN f.domain
+                      WHEN f.l LIKE '%array' AND f.l <> 'anynonarray' THEN t || '[]'
+                      WHEN f.l LIKE 'any%' THEN t ELSE f.l END;
+            r := CASE WHEN f.domain IS NOT NULL AND t <> 'left' THEN f.domain
+                      WHEN f.r LIKE '%array' AND f.r <> 'anynonarray' THEN t || '[]'
+                      WHEN f.r LIKE 'any%' THEN t ELSE f.r END;
             v_number := v_number + 1;
             BEGIN
                 EXECUTE format('CREATE FUNCTION public.operator_%s(%s, %s) RETURNS boolean ' || v_body, v_number, l, r,
@@ -96,7 +98,6 @@ STATEMENTS = [
     "SELECT taskflow.wake_schedules()",
     "SELECT * FROM taskflow.begin_request('a', 'b', 'c')",
     "SELECT * FROM taskflow.enqueue_and_read('a', '{}', NULL, NULL, NULL, NULL, '{}')",
-    "SELECT taskflow.retry_delay('linear', 1, 2, 0.1, 3)",
     "INSERT INTO taskflow.queues (name, max_depth, max_workers) VALUES ('mail', 5000, 3)",
     "INSERT INTO taskflow.tasks (type, queue) VALUES ('a', 'mail')",
     "UPDATE taskflow.queues SET max_workers = 4, max_depth = 10",
