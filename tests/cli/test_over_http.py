@@ -92,6 +92,18 @@ def test_a_task_that_was_created_and_cannot_be_watched_is_named(remote: Remote, 
         assert "'read'" in result.stderr
 
 
+def test_a_key_that_may_only_create_tasks_is_told_nothing_of_workers(
+    remote: Remote, server: RunningServer, engine: Engine
+) -> None:
+    producer = Remote(server.url, remote("keys", "create", "maker", "--scope", "enqueue").strip())
+    engine.connection.execute('SELECT taskflow.register_types(\'[{"type": "echo"}]\')')
+    engine.connection.execute("SELECT taskflow.register_worker('host', 1, NULL, '{echo}', 1, '1')")
+    assert remote.result("enqueue", "ehco").stderr == "warning: No live worker knows 'ehco'; did you mean 'echo'?\n"
+    assert (told := producer.result("enqueue", "ehco")).exit_code == 0
+    assert told.stderr == ""
+    engine.connection.execute("DELETE FROM taskflow.workers")
+
+
 def test_a_key_is_never_echoed(server: RunningServer, free_port: int) -> None:
     key = "s3cret-key-of-somebody"
     for url in (server.url, f"http://127.0.0.1:{free_port}", "ftp://x"):

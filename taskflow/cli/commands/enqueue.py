@@ -16,6 +16,7 @@ from taskflow.cli.failures import refusal_of
 from taskflow.cli.groups import Choice
 from taskflow.cli.output import echo_json, is_terminal, say
 from taskflow.cli.plain import one_line
+from taskflow.cli.unserved import unknown_type, unserved
 from taskflow.cli.values import Duration, JsonObject, Moment, QueueName
 from taskflow.errors import TaskflowError
 
@@ -48,7 +49,7 @@ CONFLICTS = ("skip", "error", "replace")
 @click.option("--wait-timeout", type=Duration(), metavar="DURATION", help="Wait no longer than this.")
 @json_option
 @secrets_option
-@connected("tasks")
+@connected("tasks", "types")
 @click.pass_context
 def command(
     context: click.Context, /, api: Any, type_: str | None, payload: dict[str, Any] | None, lines: IO[bytes] | None,
@@ -68,12 +69,14 @@ def command(
         if payload is not None or wait:
             raise click.UsageError("With --file there is neither a PAYLOAD nor --wait.", context)
         enqueue_lines(api, lines, type_=type_, options=given, skip=skip, as_json=as_json)
+        _warn(unknown_type(api, type_) if type_ is not None else None)
         return
     if type_ is None:
         raise click.UsageError("Say which TYPE, or give --file with many tasks.", context)
     if skip:
         raise click.UsageError("--skip is for --file.", context)
     task = api.post("/tasks", {"type": type_, "payload": payload or {}, **given})
+    _warn(unserved(api, task))
     created = task["created"]
     if wait or wait_timeout is not None:
         task = _ended(api, task, wait_timeout) | {"created": created}
@@ -83,6 +86,11 @@ def command(
         _echo(task, waited=wait or wait_timeout is not None)
     if (wait or wait_timeout is not None) and task["state"] != "completed":
         context.exit(1)
+
+
+def _warn(reason: str | None) -> None:
+    if reason is not None:
+        say(f"warning: {reason}")
 
 
 def _ended(api: Api, task: dict[str, Any], timeout: float | None) -> dict[str, Any]:
