@@ -65,13 +65,15 @@ class Commands(Group):
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         try:
             return super().make_context(info_name, args, *rest, **extra)
+        except click.exceptions.NoArgsIsHelpError:  # shown, it is the help
+            raise
         except click.ClickException as error:
             raise failed(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, BrokenPipeError):
+        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, BrokenPipeError):
             raise
         except (KeyboardInterrupt, click.Abort):
             click.echo("\ninterrupted", err=True)

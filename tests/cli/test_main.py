@@ -196,6 +196,13 @@ def test_the_help_groups_the_commands_and_leaves_none_out() -> None:
     assert all(f"\n  {name} " in shown for name in main.list_commands(click.Context(main)))
 
 
+@pytest.mark.parametrize("group", [[], ["dlq"], ["tasks"], ["schedules"], ["queues"], ["workers"]])
+def test_a_group_alone_is_its_help_and_no_error(group: list[str]) -> None:
+    result = run(*group)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == run(*group, "--help").stdout
+
+
 def test_every_command_explains_itself() -> None:
     context = click.Context(main)
     assert isinstance(main, click.Group)
