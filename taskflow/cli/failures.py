@@ -22,6 +22,7 @@ from taskflow.cli.failure_kinds import BY_STATUS, KINDS, Kind, code_shown
 from taskflow.cli.plain import clean, color
 
 MOST_REASONS = 10
+IMPORTS = "Correct TASKFLOW_IMPORTS or --import, or start taskflow in the directory of the module."
 
 
 class Refusal(errors.TaskflowError):
@@ -109,7 +110,8 @@ def _of_taskflow(error: errors.TaskflowError) -> Refusal:
     said = str(error)
     match error:
         case errors.SettingsError():
-            return Refusal("settings", error.problems)
+            of_imports = all(problem.startswith("TASKFLOW_IMPORTS: ") for problem in error.problems)
+            return Refusal("settings", error.problems, IMPORTS if of_imports else None)
         case errors.HandlersNotImported():
             return Refusal("handlers_not_imported", error.problems)
         case errors.TaskNotFound():

@@ -338,10 +338,24 @@ def test_fresh_never_touches_a_database_that_somebody_named(start: Callable[...,
     assert dev.output.startswith(f"{REFUSED}--fresh drops the embedded PostgreSQL, and DATABASE_URL names another")
 
 
-def test_an_import_that_fails_ends_it_with_the_reason(start: Callable[..., Dev]) -> None:
-    dev = start("--import", "there_is_no_such_module", measured=True)
-    assert dev.ended(60) == 1
-    assert "there_is_no_such_module" in dev.output
+@pytest.mark.parametrize(
+    ("source", "code", "error", "why"),
+    [
+        (None, 2, "TF-SETTINGS", "--import: mine cannot be imported (No module named 'mine')"),
+        ("1 / 0\n", 1, "TF-HANDLERS-NOT-IMPORTED", "mine cannot be imported: ZeroDivisionError"),
+    ],
+)
+def test_an_import_that_fails_ends_it_with_the_reason_before_anything_is_announced(
+    start: Callable[..., Dev], tmp_path: Path, source: str | None, code: int, error: str, why: str
+) -> None:
+    if source is not None:
+        (tmp_path / "mine.py").write_text(source)
+    dev = start("--import", "mine", measured=True)
+    assert dev.ended(60) == code
+    assert dev.output.count("error[") == dev.output.count(f"error[{error}]: ") == 1
+    assert f"\n  why: {why}" in dev.output
+    assert source is not None or "\n  fix: Correct --import, " in dev.output
+    assert "taskflow is running" not in dev.output
     assert dev.processes() == {}
 
 

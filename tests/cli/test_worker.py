@@ -89,7 +89,7 @@ def test_a_module_that_there_is_not_is_a_wrong_setting(tmp_path: Path, name: str
     assert done.returncode == 2
     assert done.stderr.startswith("error[TF-SETTINGS]: ")
     assert f"TASKFLOW_IMPORTS: {name} cannot be imported (No module named " in done.stderr
-    assert f"), looked for in {tmp_path}\n" in done.stderr
+    assert f"), looked for in {tmp_path}\n  fix: Correct TASKFLOW_IMPORTS or --import, " in done.stderr
 
 
 def worker_in(directory: Path, module: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ import click
 from taskflow.cli.config_option import config_option
 from taskflow.cli.dev_database import Database, embedded, named
 from taskflow.cli.dev_directory import claimed
+from taskflow.cli.dev_imports import try_imports
 from taskflow.cli.dev_mail import mail
 from taskflow.cli.dev_mail_server import outgoing
 from taskflow.cli.dev_port import free_port
@@ -77,7 +78,10 @@ def _run(port: int | None, fresh: bool, directory: Path, imports: tuple[str, ...
         with database_of as database, outgoing(settings, place.path, fresh=fresh) as smtp:
             migrate(database.url)
             files = _files(settings, place.path)
-            with Processes(_environment(settings, database, chosen, imports, files) | smtp.environment) as processes:
+            environment = _environment(settings, database, chosen, imports, files) | smtp.environment
+            if environment["TASKFLOW_IMPORTS"] and not reload:  # that waits for files to change
+                try_imports(environment, imports)
+            with Processes(environment) as processes:
                 processes.start([("server",), ("worker", "--reload") if reload else ("worker",)])
                 processes.await_ready(f"http://{HOST}:{chosen}/ready")
                 place.announce(f"http://{HOST}:{chosen}", own_database="" if settings.database_url else database.url)
