@@ -89,6 +89,14 @@ def has_raw_slash(url: str) -> bool:
     return "@" in path and "@" not in authority and ":" in authority.rpartition("]")[2]
 
 
+def has_raw_at_and_slash(url: str) -> bool:
+    """Whether a user or password in a URL has both as they are: libpq takes what is between them for the host, and the
+    rest for the name of the database, which would then have an `@` and, behind it, a `/` or a port."""
+    scheme = SCHEME.match(url)
+    authority, _, path = url[scheme.end() if scheme else len(url) :].partition("?")[0].partition("/")
+    return "@" in authority and re.search(r"@[^@]*(?:/|:\d)", path) is not None
+
+
 def hosts(given: dict[str, Any]) -> list[str]:
     """The hosts that a connection goes to: by name where there is one, else by address."""
     named = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR") or ""

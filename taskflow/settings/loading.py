@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from taskflow.errors import SettingsError
 from taskflow.settings.running_dev import of_running_dev
 from taskflow.settings.settings import Settings
-from taskflow.settings.sources import PREFIX, Found, Layer, of_environment, of_file, variable
+from taskflow.settings.sources import Found, Layer, of_environment, of_file, variable
 
 # The settings that commands have a flag for.
 FLAGS = {
@@ -103,8 +103,8 @@ def _problem(item: Any, found: Mapping[str, Found]) -> str:
     message = item["msg"].removeprefix("Input should be ").removeprefix("Value ")
     message = f"must be {message}" if item["msg"].startswith("Input should be ") else message
     match place:
-        case Found(source="environment", where=where) if not where.startswith(PREFIX):
-            return f"{where}: {message}. It is read as {variable(name)}, which wins over it."
+        case Found(source="environment", where=where) if where not in (name.upper(), variable(name)):
+            return f"{where}: {message}. It is read as {variable(name)}."
         case Found(source="file", where=where):
             return f"{where}: {name}: {message}"
         case Found(where=where):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from taskflow.secret_names import SECRET_NAMES
-from taskflow.settings.database_url import has_raw_at, has_raw_slash, normalised
+from taskflow.settings.database_url import has_raw_at, has_raw_at_and_slash, has_raw_slash, normalised
 from taskflow.settings.durations import duration
 
 Names = tuple[str, ...]
@@ -286,6 +286,10 @@ class Settings(BaseModel):
         url = normalised(value)
         if has_raw_at(url):
             raise PydanticCustomError("database_url", "has an @ within the user or the password: write that one as %40")
+        if has_raw_at_and_slash(url):
+            raise PydanticCustomError(
+                "database_url", "has an @ and a / within the user or the password: write these as %40 and %2F"
+            )
         if has_raw_slash(url):
             raise PydanticCustomError(
                 "database_url",

@@ -136,10 +136,28 @@ def test_a_slash_within_a_password_has_to_be_encoded_and_is_not_repeated(url: st
 @pytest.mark.parametrize(
     "url",
     [
+        "postgresql://u:top@secret/TAIL@127.0.0.1:1/x",
+        "postgres://u:top@secret/TAIL@db.example.com/x",
+        "postgresql+psycopg://u:top@secret/TAIL@h:5432",
+        "postgresql://u:top@se@cret/TA/IL@h/x?sslmode=disable",
+    ],
+)
+@pytest.mark.parametrize("name", ["database_url", "export_database_url"])
+def test_an_at_and_a_slash_within_a_password_have_to_be_encoded_and_are_not_repeated(url: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"TASKFLOW_{name.upper()}: has an @ .*%40") as caught:
+        load(**{name: url})
+    assert "TAIL" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "postgresql://u:top%2Fsecret@127.0.0.1:1/x",
         "postgresql://h:5432/x?application_name=a/b@c",
         "postgresql://[::1]/x@y",
         "postgresql://h:5432/x%40y",
+        "postgresql://u:p@h/x@y",
+        "postgresql://u:p@h/x%40y/z?application_name=a@b/c",
         "host=/tmp user=u@domain password=a:b/c@d",
     ],
 )

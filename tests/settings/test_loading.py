@@ -71,11 +71,16 @@ def test_every_problem_of_every_source_is_listed_at_once(file: Path, monkeypatch
         "taskflow.toml:4: there is no setting 'worker'; settings stand at the top of the file, below no [table]",
         "SERVER_ADDR: must be host:port, such as 127.0.0.1:8080, [::1]:8080, or :8080 for every address",
         "WORKER_BACKOFF_BASE: must be a number of seconds, or a duration such as 500ms, 10s, 2m, 1h30m or 7d. It is"
-        " read as TASKFLOW_RETRY_DELAY, which wins over it.",
+        " read as TASKFLOW_RETRY_DELAY.",
         "taskflow.toml:3: claim_batch: must be greater than or equal to 1",
         "--port: must be less than or equal to 65535",
         "TASKFLOW_AUTH: must be 'on' or 'off'",
     ]
+
+
+def test_the_documented_name_of_a_variable_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@ss@h/d")
+    assert problems() == ["DATABASE_URL: has an @ within the user or the password: write that one as %40"]
 
 
 @pytest.mark.parametrize(
