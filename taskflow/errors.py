@@ -21,7 +21,8 @@
     │   └── CommitUnknown       it went away at COMMIT, and gave no answer
     ├── SchemaMismatch          the database's schema is older or newer than this version needs
     └── NotAllowed              the database role or API key lacks a right
-        └── LoginRefused        PostgreSQL does not let the login in, or has no such database
+        └── LoginRefused        PostgreSQL does not let the login in
+            └── DatabaseMissing it has no database of this name
 
     Signal                      raised by handlers to choose what becomes of the attempt
     ├── Retry                   fail this attempt, try again after a time of its own
@@ -171,7 +172,11 @@ class NotAllowed(TaskflowError):
 
 
 class LoginRefused(NotAllowed):
-    """PostgreSQL does not let the login in, or has no such database; what is given at the next try may be right."""
+    """PostgreSQL does not let the login in; what is given at the next try may be right."""
+
+
+class DatabaseMissing(LoginRefused):
+    """PostgreSQL has no database of this name."""
 
 
 class Signal(Exception):  # no "Error": these are outcomes that a handler chooses

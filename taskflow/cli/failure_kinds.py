@@ -62,10 +62,22 @@ OWN: dict[str, Kind] = {
         "It took longer than you wanted to wait", "It goes on by itself: wait again, or longer with --timeout.", FAILED
     ),
     "not_allowed": Kind(
-        "The database refuses this user",
-        "Look at user and password in DATABASE_URL; `taskflow grants` prints the rights that roles need.",
+        "The database user lacks a right",
+        "Grant it what the reason names; `taskflow grants` prints the statements for the roles of taskflow.",
         NOT_ALLOWED,
         "docs/security.md",
+    ),
+    "login_refused": Kind(
+        "The database does not let this user in",
+        "Check user and password in DATABASE_URL; pg_hba.conf of the server, and GRANT CONNECT, say who may connect.",
+        NOT_ALLOWED,
+        "docs/troubleshooting.md",
+    ),
+    "database_missing": Kind(
+        "There is no such database",
+        "Correct its name in DATABASE_URL, or make it with `createdb NAME` (CREATE DATABASE), then `taskflow migrate`.",
+        UNREACHABLE,
+        "docs/troubleshooting.md",
     ),
     "server_unreachable": Kind(
         "The server cannot be reached",

@@ -128,6 +128,10 @@ def _of_taskflow(error: errors.TaskflowError) -> Refusal:
             return Refusal("database_unavailable", said)
         case errors.SchemaMismatch():
             return Refusal("schema_mismatch", said)
+        case errors.DatabaseMissing():
+            return Refusal("database_missing", said)
+        case errors.LoginRefused():
+            return Refusal("login_refused", said)
         case errors.NotAllowed():
             return Refusal("not_allowed", said)
         case errors.InvalidPayload():

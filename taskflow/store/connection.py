@@ -30,6 +30,7 @@ LOGIN_REFUSED = re.compile(
     r"|no such (?:user|database))"  # PgBouncer's
     r"|fe_sendauth: no password supplied"
 )
+DATABASE_MISSING = re.compile(r'FATAL:\s+(?:database ".*" does not exist|no such database)')
 NO_TLS = "server does not support SSL, but SSL was required"  # libpq's; it translates nothing by itself
 
 LAST_PORT = 65535
@@ -85,8 +86,9 @@ def connect(
     """Open a connection. `name` is shown in pg_stat_activity behind "taskflow".
 
     `prepare_threshold` None: no prepared statements, as a pooler in transaction mode needs it.
-    Raises `DatabaseUnavailable` where no server answers or has room, `LoginRefused` where it refuses the user or has no
-    such database (and says so in English), `SettingsError` where `dsn` cannot be read.
+    Raises `DatabaseUnavailable` where no server answers or has room, `LoginRefused` where it refuses the user,
+    `DatabaseMissing` where it has no such database (if it says so in English), `SettingsError` where `dsn` cannot be
+    read.
     """
     parameters = connection_parameters(dsn, name)
     with errors_translated():
@@ -149,9 +151,13 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
                 "sees its own by task_status(); Client.get, wait and executions need taskflow_reader, the command line "
                 "taskflow_operator. `taskflow grants` prints the statements that make the roles."
             )
-        case "28P01" | "28000" | "3D000":
+        case "3D000":
+            return _database_missing(message)
+        case "28P01" | "28000":
             return _login_refused(message)
-        case None if isinstance(error, psycopg.OperationalError) and _refuses_login(str(error)):
+        case None if isinstance(error, psycopg.OperationalError) and _all_say(DATABASE_MISSING, error):
+            return _database_missing(message)
+        case None if isinstance(error, psycopg.OperationalError) and _all_say(LOGIN_REFUSED, error):
             return _login_refused(message)
         case "42P01" | "3F000" | "42883":
             return errors.SchemaMismatch(f"{message}. Run `taskflow migrate` against this database.")
@@ -183,14 +189,18 @@ def translate(error: psycopg.Error) -> errors.TaskflowError:
     return errors.TaskflowError(f"{message}{hint}")
 
 
-def _refuses_login(text: str) -> bool:
+def _all_say(refusal: re.Pattern[str], error: psycopg.OperationalError) -> bool:
     """Whether every server that was asked has refused: one that starts up may let the user in."""
-    failures = ATTEMPT.findall(text)
-    return bool(failures) and all(map(LOGIN_REFUSED.match, failures))
+    failures = ATTEMPT.findall(str(error))
+    return bool(failures) and all(map(refusal.match, failures))
 
 
 def _login_refused(message: str) -> errors.LoginRefused:
-    return errors.LoginRefused(f"{message}. Check the user, password and database name of DATABASE_URL.")
+    return errors.LoginRefused(f"{message}. Check the user and password of DATABASE_URL.")
+
+
+def _database_missing(message: str) -> errors.DatabaseMissing:
+    return errors.DatabaseMissing(f"{message}. Make it by CREATE DATABASE, or correct the name in DATABASE_URL.")
 
 
 def limit_transaction(connection: psycopg.Connection[Any], seconds: float) -> None:

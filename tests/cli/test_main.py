@@ -90,6 +90,8 @@ def test_an_unknown_command_points_to_the_list() -> None:
         ("UniqueConflict('no')", 4, "TF-UNIQUE-CONFLICT"),
         ("DatabaseUnavailable('no')", 5, "TF-DATABASE-UNAVAILABLE"),
         ("NotAllowed('no')", 6, "TF-NOT-ALLOWED"),
+        ("LoginRefused('no')", 6, "TF-LOGIN-REFUSED"),
+        ("DatabaseMissing('no')", 5, "TF-DATABASE-MISSING"),
     ],
 )
 def test_an_error_of_taskflow_has_a_code_a_reason_a_way_out_and_an_exit_code(

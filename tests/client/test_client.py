@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import taskflow
-from taskflow import AsyncClient, Client, DatabaseUnavailable, SettingsError, TaskflowError
+from taskflow import AsyncClient, Client, DatabaseUnavailable, SettingsError, TaskflowError, errors
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,6 +131,13 @@ def test_every_public_name_can_be_imported_and_no_other():
         assert name in dir(taskflow)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = taskflow.nonsense
+
+
+def test_an_error_below_a_public_one_is_public():
+    public = {error for name in taskflow.__all__ if isinstance(error := getattr(taskflow, name), type)}
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        if not public.isdisjoint(error.__bases__) and TaskflowError not in error.__bases__:
+            assert name in taskflow.__all__
 
 
 def test_importing_the_package_imports_no_driver():

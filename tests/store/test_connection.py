@@ -12,7 +12,7 @@ import pytest
 from psycopg import conninfo
 
 from taskflow.cluster import Cluster
-from taskflow.errors import DatabaseUnavailable, LoginRefused, TaskflowError
+from taskflow.errors import DatabaseMissing, DatabaseUnavailable, LoginRefused, TaskflowError
 from taskflow.store.connection import connect, connect_async, translate
 from tests.cli.conftest import CommandLine
 from tests.conftest import ClusterFactory
@@ -61,8 +61,10 @@ def outcome(server: Cluster, **parameters: str) -> type[TaskflowError]:
         connect(dsn, name="test").close()
     with pytest.raises(type(caught.value)):
         asyncio.run(connect_async(dsn, name="test"))
-    if isinstance(caught.value, LoginRefused):
-        assert "Check the user, password and database name of DATABASE_URL." in str(caught.value)
+    if type(caught.value) is LoginRefused:
+        assert "Check the user and password of DATABASE_URL." in str(caught.value)
+    if isinstance(caught.value, DatabaseMissing):
+        assert "Make it by CREATE DATABASE, or correct the name in DATABASE_URL." in str(caught.value)
     return type(caught.value)
 
 
@@ -76,9 +78,12 @@ def test_a_refused_login_is_told_from_a_server_that_is_away(server: Cluster) -> 
         "rejected by a rule": {"user": "banned"},
         "no rule": {"user": "forgotten"},
         "another user of the system": {"user": "stranger"},
-        "no such database": {"user": "plain", "dbname": "missing"},
         "no right to connect": {"user": "plain", "dbname": "closed"},
         "refused by every host": {"user": "nobody", "host": f"{here},{here}"},
+    }
+    missing = {
+        "no such database": {"user": "plain", "dbname": "missing"},
+        "on no host": {"user": "plain", "dbname": "missing", "host": f"{here},{here}"},
     }
     away = {
         "no server": {"host": nowhere},
@@ -87,8 +92,12 @@ def test_a_refused_login_is_told_from_a_server_that_is_away(server: Cluster) -> 
         "refused by one host, the other is away": {"user": "nobody", "host": f"{here},{nowhere}"},
         "one is away, the other refuses": {"user": "nobody", "host": f"{nowhere},{here}"},
     }
-    seen = {case: outcome(server, **parameters) for case, parameters in (refused | away).items()}
-    assert seen == dict.fromkeys(refused, LoginRefused) | dict.fromkeys(away, DatabaseUnavailable)
+    seen = {case: outcome(server, **parameters) for case, parameters in (refused | missing | away).items()}
+    assert seen == (
+        dict.fromkeys(refused, LoginRefused)
+        | dict.fromkeys(missing, DatabaseMissing)
+        | dict.fromkeys(away, DatabaseUnavailable)
+    )
 
 
 def test_a_server_that_goes_or_comes_refuses_nobody(
@@ -117,8 +126,19 @@ def test_what_is_said_over_tcp_and_by_pgbouncer_is_understood(text: str) -> None
     assert isinstance(translate(psycopg.OperationalError(f"connection failed: {line}\n{other}\n")), DatabaseUnavailable)
 
 
-@pytest.mark.parametrize("change", [{"user": "nobody"}, {"dbname": "missing"}])
-def test_a_command_says_what_to_look_at(dsn: str, change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "refused", "fix"),
+    [
+        ({"user": "nobody"}, (6, "TF-LOGIN-REFUSED"), "Check user and password in DATABASE_URL; "),
+        (
+            {"dbname": "missing"},
+            (5, "TF-DATABASE-MISSING"),
+            "Correct its name in DATABASE_URL, or make it with ",
+        ),
+    ],
+)
+def test_a_command_says_what_to_look_at(dsn: str, change: dict[str, str], refused: tuple[int, str], fix: str) -> None:
     command_line = CommandLine(conninfo.make_conninfo(dsn, **change))
     for arguments in (["tasks", "list"], ["migrate"], ["maintenance"]):
-        assert command_line.refused(*arguments) == (6, "TF-NOT-ALLOWED")
+        assert command_line.refused(*arguments) == refused
+        assert f"\n  fix: {fix}" in command_line.result(*arguments).stderr
