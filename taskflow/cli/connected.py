@@ -6,7 +6,7 @@ import functools
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -55,18 +55,22 @@ def opened(url: str | None, key: str | None, nouns: tuple[str, ...], *, shows_se
 
     resolution = resolve({"url": url, "key": _asked(key)})
     settings = valid(resolution)
+    explained: AbstractContextManager[None] = nullcontext()
     if settings.url:
         # A `taskflow dev` of this directory asks for none, and the key of another server is none of its business.
         is_dev = resolution.found["url"].source == "dev"
         api = apis.over_http(settings.url, "" if is_dev else settings.key)
     else:
-        from taskflow.cli.terminal import database_url
+        from taskflow.cli.terminal import database_url, schema_explained
 
+        database = database_url()
+        explained = schema_explained(database)
         resources = tuple(dict.fromkeys(module for noun in nouns for module in SERVED_BY[noun]))
         with _without_collecting():
-            api = apis.over_database(database_url(), resources, shows_secrets=shows_secrets)
+            api = apis.over_database(database, resources, shows_secrets=shows_secrets)
     try:
-        yield api
+        with explained:
+            yield api
     finally:
         api.close()
 

@@ -178,7 +178,7 @@ OF_API: dict[str, Kind] = {
         "docs/operations.md",
     ),
     "schema_mismatch": Kind(
-        "The schema in the database does not fit this version", "Run `taskflow migrate`.", FAILED, "docs/operations.md"
+        "The database has no schema that fits this version", "Run `taskflow migrate`.", FAILED, "docs/operations.md"
     ),
     "too_many_waiting": Kind("Too many requests wait at the server", "Try again in a moment."),
     "too_many_streams": Kind("Too many streams are open at the server", "Try again in a moment."),

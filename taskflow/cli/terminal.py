@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 
-from taskflow.errors import SettingsError
+from taskflow.errors import SchemaMismatch, SettingsError, TaskflowError
 from taskflow.settings import Settings, load, resolve
+from taskflow.store.compatibility import schema_problem
 from taskflow.store.connection import connect, connection_parameters, errors_translated
 
 NO_DATABASE = "DATABASE_URL: is not set; it names the database, as in postgresql://user@host/name."
@@ -55,5 +56,25 @@ def database_url() -> str:
 def open_database(name: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection to the database of the settings, which PostgreSQL shows as "taskflow <name>". Errors of psycopg
     leave the block as those of taskflow, which have codes on the command line."""
-    with errors_translated(), connect(database_url(), name=name) as connection:
+    url = database_url()
+    with schema_explained(url), errors_translated(), connect(url, name=name) as connection:
         yield connection
+
+
+@contextmanager
+def schema_explained(url: str) -> Iterator[None]:
+    """Where something is missing in the schema it is said why, as `taskflow doctor` says it: there is none yet, it is
+    older, or this login may not use it; and not only which table or function."""
+    try:
+        yield
+    except SchemaMismatch as error:
+        problem = _schema_problem(url)
+        if problem is None:
+            raise
+        raise SchemaMismatch(problem) from error
+
+
+def _schema_problem(url: str) -> str | None:
+    with suppress(TaskflowError), errors_translated(), connect(url, name="schema") as connection:
+        return schema_problem(connection)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -123,10 +124,12 @@ def test_a_server_or_a_database_that_is_not_there_is_exit_code_5(free_port: int,
 
 
 def test_a_database_without_the_schema_is_told_from_one_that_is_away(empty_dsn: str) -> None:
-    result = CommandLine(empty_dsn).result("tasks", "list")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error[TF-SCHEMA-MISMATCH]")
-    assert "`taskflow migrate`" in result.stderr
+    for arguments in (["tasks", "list"], ["enqueue", "echo"], ["enqueue", "echo", "--file", "-"], ["maintenance"]):
+        result = CommandLine(empty_dsn).result(*arguments, stdin="{}\n")
+        error, why, fix, _ = result.stderr.splitlines()
+        assert (result.exit_code, error.partition(":")[0]) == (1, "error[TF-SCHEMA-MISMATCH]")
+        assert re.match(r"  why: The database \S+ has no taskflow schema yet\. ", why)
+        assert fix == "  fix: Run `taskflow migrate`."
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "localhost:8080", "http://", "http://anna:pw@host", "http://host/?a=b"])
