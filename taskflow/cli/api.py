@@ -120,9 +120,8 @@ class Api:
             raise ApiRefusal(body, response.status_code)
         if response.is_redirect:
             raise Refusal("not_taskflow", f"It sends to another address: {response.headers.get('Location', '')}")
-        raise Refusal(
-            "not_taskflow", f"{self._http.base_url} answered {response.status_code} with {kind or 'nothing'}, not JSON"
-        )
+        said = f"{self._http.base_url} answered {response.status_code} with {kind or 'nothing'}, as taskflow never does"
+        raise Refusal("not_taskflow", f"{said}: another program answers there, or the path of the address is wrong.")
 
     def close(self) -> None:
         """Close the connections."""

@@ -138,19 +138,19 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str) -> None
 
 
 class Other(BaseHTTPRequestHandler):
-    """A web server that is something else: /redirect/… sends away, all else is a page."""
+    """A web server that is something else: /redirect/… sends away, /json/… knows nothing, all else is a page."""
 
     seen: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
-        moved = self.path.startswith("/redirect/")
-        self.send_response(302 if moved else 200)
+        moved, is_json = self.path.startswith("/redirect/"), self.path.startswith("/json/")
+        self.send_response(302 if moved else 404 if is_json else 200)
         if moved:
             self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Type", "application/json" if is_json else "text/html")
         self.end_headers()
-        self.wfile.write(b"<html>")
+        self.wfile.write(b'{"detail": "Not Found"}' if is_json else b"<html>")
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -167,9 +167,16 @@ def other() -> Iterator[str]:
 
 
 def test_another_web_server_is_not_taken_for_taskflow_and_a_key_does_not_follow_a_redirect(other: str) -> None:
+    Other.seen.clear()
     assert Remote(other).refused("stats") == (5, "TF-NOT-TASKFLOW")
     assert Remote(f"{other}/redirect").refused("stats") == (5, "TF-NOT-TASKFLOW")
     assert Other.seen == ["/api/v1/stats", "/redirect/api/v1/stats"]
+
+
+def test_what_is_not_an_answer_of_taskflow_is_said_to_be_of_another_program(other: str) -> None:
+    for path, answered in (("", "200 with text/html"), ("/json", "404 with application/json")):
+        told = Remote(f"{other}{path}").result("stats").stderr
+        assert f" answered {answered}, as taskflow never does: another program answers there, " in told
 
 
 def test_many_lines_go_in_batches_and_a_wrong_one_is_named_with_what_is_stored(
