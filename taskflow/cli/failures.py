@@ -153,7 +153,13 @@ def _of_click(error: click.ClickException) -> Refusal:
     context = error.ctx if isinstance(error, click.UsageError) else None
     words = context.command_path.split()[1:] if context is not None else []
     path = " ".join(["taskflow", *words])  # whatever the program was called
-    return Refusal("usage", error.format_message(), f"`{path} --help` shows what it takes.")
+    why = error.format_message()
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        pieces = context.command.collect_usage_pieces(context)
+        name = error.option_name.lstrip("-").upper()
+        if name in (piece.strip("[].") for piece in pieces):
+            why = f"{why} {name} is given without one: {' '.join([path, *pieces])}"
+    return Refusal("usage", why, f"`{path} --help` shows what it takes.")
 
 
 def _reasons(document: dict[str, Any], status: int) -> list[str]:

@@ -96,7 +96,9 @@ class Id(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII):
-            self.fail(f"{value!r} is no id: ids are numbers such as 42.", param, ctx)
+            takes_filter = ctx is not None and any("--filter" in option.opts for option in ctx.command.params)
+            hint = "; a filter is given by --filter" if takes_filter else ""
+            self.fail(f"{value!r} is no id: ids are numbers such as 42{hint}.", param, ctx)
         return text
 
 

@@ -38,6 +38,15 @@ def test_they_are_listed_and_grouped_by_what_they_died_of(taskflow: CommandLine,
     assert taskflow.json("dlq", "show", ids[0])["error"] == "no host 'a'"
 
 
+def test_what_is_no_dead_letter_is_not_shown_as_one(taskflow: CommandLine, engine: Engine, type_: str) -> None:
+    task_id = taskflow("enqueue", type_).strip()
+    result = taskflow.result("dlq", "show", task_id)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert f"  why: Task {task_id} is pending, not a dead letter.\n" in result.stderr
+    assert f"  fix: `taskflow tasks show {task_id}` shows it.\n" in result.stderr
+    assert taskflow.refused("dlq", "retry", task_id)[1] == taskflow.refused("dlq", "show", task_id)[1]
+
+
 def test_one_is_retried_without_a_question_and_many_with_one(taskflow: CommandLine, engine: Engine, type_: str) -> None:
     ids = dead(taskflow, engine, type_, *["timeout"] * 4)
     assert taskflow("dlq", "retry", ids[0], "--payload", '{"n": 2}') == "1 dead letter made pending again.\n"

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from taskflow.cli.api import PAGE, Api
-from taskflow.cli.commands.tasks.showing import show as show_task
+from taskflow.cli.commands.tasks.showing import echo_task, traceback_option
 from taskflow.cli.connected import connected, dry_run_option, json_option, secrets_option, yes_option
+from taskflow.cli.failures import Refusal
 from taskflow.cli.groups import Group
 from taskflow.cli.output import Column, column, confirm, echo_items, echo_json, echo_line, is_terminal, say
 from taskflow.cli.plain import ago, number
@@ -79,6 +80,21 @@ def list_(
     echo_items(COLUMNS, shown, empty="There is no dead letter that fits.")
     if answer["next_cursor"] and is_terminal():
         say(f"{len(shown):,} are shown of {answer['size']:,} in all; --all lists every one.")
+
+
+@command.command("show")
+@click.argument("task_id", type=Id(), metavar="ID")
+@json_option
+@secrets_option
+@traceback_option
+@connected("tasks")
+def show(api: Api, task_id: str, as_json: bool, traceback: bool) -> None:
+    """Show a dead letter: its payload, what it died of, and every attempt with its error."""
+    task = api.get(f"/tasks/{task_id}")
+    if task["state"] != "dead_letter":
+        what = f"Task {task_id} is {task['state']}, not a dead letter."
+        raise Refusal("wrong_state", what, f"`taskflow tasks show {task_id}` shows it.")
+    echo_task(api, task, as_json=as_json, traceback=traceback)
 
 
 @command.command("groups")
@@ -198,6 +214,3 @@ def _tell(answer: dict[str, Any], count: int, done: str, *, as_json: bool) -> No
         echo_json(answer)
     else:
         click.echo(f"{count:,} dead letter{'' if count == 1 else 's'} {done}.")
-
-
-command.add_command(show_task, "show")

@@ -39,16 +39,23 @@ ADVICE = (
 )
 
 
+traceback_option = click.option("--traceback", is_flag=True, help="The tracebacks of failed attempts too.")
+
+
 @click.command("show")
 @click.argument("task_id", type=Id(), metavar="ID")
 @json_option
 @secrets_option
-@click.option("--traceback", is_flag=True, help="The tracebacks of failed attempts too.")
+@traceback_option
 @connected("tasks")
 def show(api: Api, task_id: str, as_json: bool, traceback: bool) -> None:
     """Show a task: its payload, its result, and every attempt with its error."""
-    task = api.get(f"/tasks/{task_id}")
-    attempts = api.get(f"/tasks/{task_id}/executions")["executions"]
+    echo_task(api, api.get(f"/tasks/{task_id}"), as_json=as_json, traceback=traceback)
+
+
+def echo_task(api: Api, task: dict[str, Any], *, as_json: bool, traceback: bool) -> None:
+    """Print a task and its attempts."""
+    attempts = api.get(f"/tasks/{task['id']}/executions")["executions"]
     if as_json:
         echo_json(task | {"executions": attempts})
         return
