@@ -1,4 +1,5 @@
 """What went wrong, as every command says it: a code that never changes, what, why, the way out, and where to read on.
+The last is for a checkout, which has the pages.
 
 ::
 
@@ -22,6 +23,7 @@ from taskflow.cli.failure_kinds import BY_STATUS, KINDS, Kind, code_shown
 from taskflow.cli.plain import clean, color
 
 MOST_REASONS = 10
+CHECKOUT = Path(__file__).parents[2]
 IMPORTS = "Correct TASKFLOW_IMPORTS or --import, or start taskflow in the directory of the module."
 
 
@@ -76,7 +78,9 @@ class Failed(click.ClickException):
         head = f"error[{code_shown(self.refusal.code)}]:"
         click.echo(f"{click.style(head, fg='red', bold=True)} {clean(kind.what)}", err=True, file=file, color=color())
         lines = [("why", reason) for reason in self.refusal.why]
-        lines += [("fix", self.refusal.fix or kind.fix), ("docs", kind.docs)]
+        lines.append(("fix", self.refusal.fix or kind.fix))
+        if (CHECKOUT / kind.docs).is_file():
+            lines.append(("docs", kind.docs))
         for name, text in lines:
             click.echo(
                 f"  {click.style(name + ':', bold=True)} {clean(text, indent=4)}", err=True, file=file, color=color()

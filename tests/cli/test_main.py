@@ -106,6 +106,14 @@ def test_an_error_of_taskflow_has_a_code_a_reason_a_way_out_and_an_exit_code(
     assert (ROOT / docs.removeprefix("  docs: ")).is_file()
 
 
+def test_an_installed_package_names_no_page_that_it_has_not(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.cli.failures.CHECKOUT", tmp_path)
+    command_that_raises(plugin, "TaskNotFound(7)")
+    assert [line[:5] for line in run("blow-up").stderr.splitlines()] == ["error", "  why", "  fix"]
+
+
 def test_every_problem_with_the_settings_has_a_line_of_its_own(plugin: Path) -> None:
     command_that_raises(plugin, "SettingsError(['A: is wrong', 'B: is missing'])")
     result = run("blow-up")
