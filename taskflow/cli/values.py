@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from taskflow.errors import LONGEST_SECONDS
+from taskflow.queue_names import QUEUE_RULE, is_queue_name
 from taskflow.settings.durations import with_units
 
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
-QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 MAX_BYTES = 32 * 1024 * 1024
 Converting = tuple[click.Parameter | None, click.Context | None]
 
@@ -83,8 +83,8 @@ class QueueName(click.ParamType[str]):
     name = "queue"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not QUEUE.fullmatch(str(value)):
-            self.fail(f"{value!r} is no name of a queue: 1 to 100 of letters, digits and . _ - :", param, ctx)
+        if not is_queue_name(str(value)):
+            self.fail(f"{value!r} is no name of a queue: {QUEUE_RULE}", param, ctx)
         return str(value)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from taskflow.queue_names import QUEUE_RULE, is_queue_name
 from taskflow.secret_names import SECRET_NAMES
 from taskflow.settings.database_url import has_raw_at, has_raw_at_and_slash, has_raw_slash, normalised
 from taskflow.settings.durations import duration
@@ -186,6 +187,13 @@ class Settings(BaseModel):
     @classmethod
     def _as_it_is_sent(cls, value: str) -> str:
         return value.strip()  # as that of a header is
+
+    @field_validator("queues")
+    @classmethod
+    def _name_queues(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if all(map(is_queue_name, value)):
+            return value
+        raise PydanticCustomError("queue", f"must be names of queues with commas between them, each {QUEUE_RULE}")
 
     @field_validator("sql_functions")
     @classmethod

@@ -5,15 +5,14 @@ Every function returns the value in its stored form or raises `ValueError` with 
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
+from taskflow.queue_names import QUEUE_RULE, is_queue_name
 from taskflow.tasks.task import Priority
 from taskflow.tasks.texts import is_storable
 
 STORABLE = " without NUL or half a surrogate pair"
 MAX_TIMEOUT_SECONDS = 30 * 86_400.0
-_QUEUE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _PRIORITIES = {level.name.lower(): level for level in Priority}
 
 
@@ -26,8 +25,8 @@ def check_type(value: object) -> str:
 
 def check_queue(value: object) -> str:
     """A queue's name: 1 to 100 letters, digits and ``. - _ :``."""
-    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
-        raise ValueError(f"queue must be 1 to 100 letters, digits or any of . - _ : (got {value!r:.150})")
+    if not is_queue_name(value):
+        raise ValueError(f"queue must be {QUEUE_RULE} (got {value!r:.150})")
     return value
 
 

@@ -132,6 +132,19 @@ def test_a_problem_never_repeats_the_value(file: Path, monkeypatch: pytest.Monke
     assert "s3cret" not in "".join(found)
 
 
+@pytest.mark.parametrize("text", ["mail default", "mail;default", "*", "mail,*", "q" * 101])
+def test_names_that_no_queue_can_have_are_refused_wherever_they_are_from(
+    file: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    rule = "must be names of queues with commas between them, each 1 to 100 letters, digits or any of . - _ :"
+    assert problems(queues=text) == [f"--queues: {rule}"]
+    monkeypatch.setenv("TASKFLOW_QUEUES", text)
+    assert problems() == [f"TASKFLOW_QUEUES: {rule}"]
+    monkeypatch.delenv("TASKFLOW_QUEUES")
+    file.write_text(f'queues = ["{text}"]\n')
+    assert problems() == [f"taskflow.toml:1: queues: {rule}"]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("500ms", 0.5), ("10s", 10), ("2m", 120), ("1h", 3600), ("7d", 604_800), ("1h30m", 5400), ("1.5s", 1.5), ("3", 3)],

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from taskflow.errors import LONGEST_SECONDS
+from taskflow.queue_names import QUEUE_PATTERN
 from taskflow.tasks.task import PRIORITY_NAMES, Priority
 
 MONTH_SECONDS = 2_592_000
@@ -76,7 +77,7 @@ TimeField = Annotated[
 ]
 WHOLE = BeforeValidator(_whole)  # last in an annotation: bounds that follow it are not documented
 Integer = Annotated[int, WHOLE]
-QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+QueueName = Annotated[str, Field(pattern=QUEUE_PATTERN)]
 Key = Annotated[str, Field(min_length=1, max_length=500)]
 Delay = Annotated[float, Field(ge=0, le=MONTH_SECONDS)]
 Object = dict[str, Any]
