@@ -97,10 +97,20 @@ def _redacted(value: Any) -> Any:
 
 def _to_json(_logger: Any, _method: str, event: EventDict) -> str:
     ordered = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    fields = {**ordered, **event}
     try:
-        return orjson.dumps({**ordered, **event}).decode()
-    except TypeError:  # a lone surrogate, an integer beyond 64 bits: the line matters more than its exact form
-        return orjson.dumps({name: ascii(value) for name, value in {**ordered, **event}.items()}).decode()
+        return orjson.dumps(fields).decode()
+    except TypeError:
+        return orjson.dumps({_writable(name): _writable(value) for name, value in fields.items()}).decode()
+
+
+def _writable(value: Any) -> Any:
+    """A value, or its text where orjson cannot write it: a lone surrogate, an integer beyond 64 bits."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return str(value).encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def _route_libraries(stream: TextIO, level: int, shared: list[Processor], render: list[Processor]) -> None:

@@ -128,9 +128,7 @@ class Context:
         if level not in LOG_LEVELS:
             raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(sorted(LOG_LEVELS))}")
         entry = {"at": datetime.now(UTC).isoformat(), "level": level, "message": message}
-        self._attempt.log(
-            _encode({**fields, **entry}) or _encode({**entry, "message": ascii(message), "fields": ascii(fields)})
-        )
+        self._attempt.log(_encode({**fields, **entry}))
 
     def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A connection to the database of the queue: ``with context.connection() as conn: ...``. The end of the block
@@ -180,9 +178,28 @@ class Context:
 
 
 def _encode(entry: dict[str, Any]) -> bytes:
-    """The entry as JSON without NUL characters, which jsonb refuses; empty if it cannot be written."""
+    """The entry as JSON without NUL characters, which jsonb refuses; a value that cannot be written is its text."""
     try:
-        encoded = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
+        encoded = _dump(entry)
     except (TypeError, ValueError):
-        return b""
+        encoded = _dump({storable_text(name): _writable(value) for name, value in entry.items()})
     return _NUL.sub(rb"\1\\ufffd", encoded) if b"\\u0000" in encoded else encoded
+
+
+def _writable(value: Any) -> Any:
+    try:
+        _dump(value)
+    except (TypeError, ValueError):
+        return _text(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    try:
+        return storable_text(str(value))
+    except Exception:  # noqa: BLE001  (a handler does not fail by what it logs)
+        return object.__repr__(value)
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)

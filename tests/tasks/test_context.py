@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +118,25 @@ def test_anything_can_be_logged_and_stored(context, attempt):
     assert "\\u0000" not in json.dumps(logs)
     assert logs[0]["key"] == {"1": 2}
     assert logs[1]["level"] == "error"
+
+
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def test_a_field_that_cannot_be_stored_is_its_text_and_leaves_the_others_alone(context, attempt):
+    context.log("a\0b", sur="\ud800", path=Path("a\udcff"), big=2**80, rows=[1, "\ud800"], mute=Unspeakable(), count=3)
+    context.log("half \ud800", count=3, **{"k\ud800": [1]})
+    first, second = attempt.logs.stored()
+    assert first.pop("mute").startswith("<")
+    assert first == {
+        "at": first["at"], "level": "info", "message": "a\ufffdb", "sur": "?", "path": "a?", "big": str(2**80),
+        "rows": "[1, '\\ud800']", "count": 3,
+    }  # fmt: skip
+    assert second == {"at": second["at"], "level": "info", "message": "half ?", "count": 3, "k?": [1]}
 
 
 @pytest.mark.parametrize(
