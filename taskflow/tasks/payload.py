@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ def encode_payload(payload: Any, type: str) -> str:
         return encode_json(dict(payload))
     if _is_object_type(payload.__class__):
         return _model_of(payload.__class__).encode(payload, type)
-    raise InvalidTask(f"payload must be a mapping, a pydantic model or a dataclass instance, not {payload!r:.200}")
+    raise InvalidTask(
+        f"payload must be a mapping, a pydantic model or a dataclass instance, not {payload.__class__.__name__}"
+    )
 
 
 @lru_cache(maxsize=1000)
@@ -101,16 +103,41 @@ class PayloadModel:
         from pydantic_core import PydanticSerializationError
 
         try:
-            encoded = self._adapter.dump_json(instance, by_alias=True, round_trip=True, warnings="error").decode()
+            encoded = self._write(instance)
             if "null" in encoded:  # pydantic too writes NaN as null: only what it was made from can tell
                 refuse_odd_numbers(
                     self._adapter.dump_python(instance, by_alias=True, round_trip=True, warnings="error")
                 )
-        except PydanticSerializationError as error:
-            raise InvalidPayload(f"The payload {instance!r} does not fit the type {type!r}. {error}") from error
+        except PydanticSerializationError:  # its own words would quote values
+            problems = tuple(self._unwritten(instance))
+            raise InvalidPayload(f"The payload does not fit the type {type!r}. {_told(problems)}", problems) from None
         if "\\u0000" in encoded:
             encode_json(orjson.loads(encoded))
         return encoded
+
+    def _write(self, instance: Any, include: set[str] | None = None) -> str:
+        return self._adapter.dump_json(
+            instance, include=include, by_alias=True, round_trip=True, warnings="error"
+        ).decode()
+
+    def _unwritten(self, instance: Any) -> Iterator[FieldProblem]:
+        """Which fields of an instance the model cannot write as JSON, or does not, since their values are of another
+        type than it says; the whole where it is none of these."""
+        found: list[str] = []
+        if self._writes(instance, set()):  # else it is no instance of the model
+            found = [name for name in _field_names(instance) if not self._writes(instance, {name})]
+        values = {pointer((name,)): getattr(instance, name) for name in found} or {"": instance}
+        for place, value in values.items():
+            yield FieldProblem(place, "unwritten", f"the model does not write this {value.__class__.__name__} as JSON")
+
+    def _writes(self, instance: Any, fields: set[str]) -> bool:
+        from pydantic_core import PydanticSerializationError
+
+        try:
+            self._write(instance, fields)
+        except PydanticSerializationError:
+            return False
+        return True
 
     def _check_read_back(self, instance: Any, encoded: str, type: str) -> None:
         """Raise `InvalidPayload` if the handler would get something else than the instance."""
@@ -159,6 +186,12 @@ def _is_alias(annotation: Any) -> bool:
 
 def _told(problems: Iterable[FieldProblem]) -> str:
     return "; ".join(f"{problem.pointer or 'the payload'}: {problem.detail}" for problem in problems)
+
+
+def _field_names(instance: Any) -> list[str]:
+    if dataclasses.is_dataclass(instance):
+        return [field.name for field in dataclasses.fields(instance)]
+    return list(vars(instance))
 
 
 def _field_problems(error: ValidationError, document: Any) -> tuple[FieldProblem, ...]:

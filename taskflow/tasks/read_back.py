@@ -41,13 +41,16 @@ def _changed(model: TypeAdapter[Any], stored: Any, found: Any) -> Iterator[Field
     But a model may put right what it reads, such as a dataclass's field, which nobody has checked before: that depends
     on what was stored, and reading it once more changes nothing.
     """
-    for place, was, becomes in _differences(stored, found):
+    for place, becomes in _differences(stored, found):
         if _is_unread(model, stored, place, becomes) or _read_at(model, found, place) != becomes:
-            yield FieldProblem(pointer(place), "changed", f"{was!r:.100} is read back as {becomes!r:.100}")
+            yield FieldProblem(pointer(place), "changed", "it is written in one way and read in another")
 
 
-def _differences(stored: Any, found: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
-    """Where JSON says something else after it was read: what is there only once is a default, or of a subclass."""
+def _differences(stored: Any, found: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Where JSON says something else after it was read, and what.
+
+    What is there only once is a default, or of a subclass.
+    """
     if stored == found:
         return
     if isinstance(stored, dict) and isinstance(found, dict):
@@ -58,7 +61,7 @@ def _differences(stored: Any, found: Any, place: Place = ()) -> Iterator[tuple[P
             for index, (was, becomes) in enumerate(zip(stored, found, strict=True)):
                 yield from _differences(was, becomes, (*place, index))
     else:
-        yield place, stored, found
+        yield place, found
 
 
 def _is_unread(model: TypeAdapter[Any], stored: Any, place: Place, becomes: Any) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -202,6 +203,37 @@ def test_a_number_that_a_model_writes_outside_of_json_is_refused():
 def test_another_models_instance_is_refused():
     with pytest.raises(InvalidPayload, match="does not fit"):
         PARCEL.encode(Address(street="s", number=1), "parcel")
+
+
+@dataclass(slots=True)
+class Login:
+    name: str
+    key: bytes = b""
+    parcel: Parcel | None = None
+
+
+@pytest.mark.parametrize(
+    ("instance", "places"),
+    [
+        (Login(76543), {"/name"}),
+        (Login("anna", b"76543\xff\x00"), {"/key"}),
+        (Login("76543\ud800"), {"/name"}),
+        (Login("anna", parcel=Parcel.model_construct(to=76543)), {"/parcel"}),
+        (Login(76543, "76543"), {"/name", "/key"}),
+        (Address(street="76543", number=1), {""}),
+    ],
+)
+def test_what_a_model_does_not_write_is_named_without_its_values(instance, places):
+    with pytest.raises(InvalidPayload, match="The payload does not fit the type 'login'") as caught:
+        PayloadModel(Login).encode(instance, "login")
+    assert {problem.pointer for problem in caught.value.problems} == places
+    assert "76543" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_is_no_object_is_refused_without_repeating_it():
+    with pytest.raises(InvalidTask, match="not str") as caught:
+        encode_payload("s3cret", "mail")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_what_is_stored_is_what_was_given_not_what_the_model_makes_of_it():

@@ -101,7 +101,7 @@ def test_an_instance_that_would_reach_the_handler_as_something_else_is_refused(i
         with pytest.raises(InvalidPayload, match=next(iter(problems))) as refused:
             encode(instance, "mail")
         assert {problem.pointer: problem.code for problem in refused.value.problems} == problems
-    assert "hunter2" not in str(refused.value)
+    assert not any(value in str(refused.value) for value in ("hunter2", "cba"))
 
 
 def test_what_is_refused_as_an_instance_can_be_enqueued_as_a_dict():
