@@ -12,7 +12,7 @@ from taskflow.leader.endings import Endings
 from taskflow.leader.expiry import Expiry
 from taskflow.leader.keys import Keys
 from taskflow.leader.lease import Lease
-from taskflow.leader.looper import Looper
+from taskflow.leader.looper import PLAN, Looper, log
 from taskflow.leader.partitions import Partitions
 from taskflow.leader.queue_retention import QueueRetention
 from taskflow.leader.rescuer import Rescuer
@@ -21,6 +21,7 @@ from taskflow.leader.schedules import Schedules
 from taskflow.leader.statistics import Statistics
 from taskflow.leader.totals import Totals
 from taskflow.settings import Settings
+from taskflow.store.outage import Outage
 
 LEASE_SECONDS = (2.0, 15.0)  # at least, so that it does not run out on a busy machine; at most
 
@@ -43,11 +44,13 @@ class Leader:
             "executions": timedelta(seconds=settings.retention_executions),
         }
         counted = Statistics()
+        outage = Outage(log, plan=PLAN)
         self._loopers = (
             Looper(
                 "leader",
                 settings.database_url,
                 [self._lease, Rescuer(settings.heartbeat_timeout), Keys(), Expiry()],
+                outage=outage,
             ),
             Looper(
                 "upkeep",
@@ -61,8 +64,9 @@ class Leader:
                     Retention(keep, want_owner=self._lease.want_owner),
                 ],
                 wanted=lambda: self._lease.held,
+                outage=outage,
             ),
-            Looper("schedules", settings.database_url, [Schedules()], wanted=lambda: self._lease.held),
+            Looper("schedules", settings.database_url, [Schedules()], wanted=lambda: self._lease.held, outage=outage),
         )
 
     @property

@@ -12,8 +12,10 @@ from typing import Any
 
 import psycopg
 
-from taskflow.errors import TaskflowError
+from taskflow.errors import SchemaMismatch, TaskflowError
+from taskflow.store.compatibility import schema_problem
 from taskflow.store.connection import connect, settle_session
+from taskflow.store.outage import Outage, reason_of
 from taskflow.telemetry import get_logger
 
 Connection = psycopg.Connection[Any]
@@ -24,6 +26,7 @@ LOOK_UP_SECONDS = 0.5  # how soon a waiting thread notices that it is not wanted
 CANCEL_EVERY_SECONDS = 0.1
 MOST_BACKOFF_SECONDS = 60.0
 MOST_RECONNECT_SECONDS = 10.0
+PLAN = "trying again until it is back"
 
 
 class Loop:
@@ -39,8 +42,8 @@ class Loop:
     def work(self, connection: Connection) -> float:
         """One round, of seconds at most. Returns how many seconds to wait before the next.
 
-        Raises `Pause` to have the connection closed meanwhile. Any other error is logged, and the round repeated with
-        a growing pause; an error that has cost the connection brings a new one.
+        Raises `Pause` to have the connection closed meanwhile. Any other error is logged once, and the round repeated
+        with a growing pause; an error that has cost the connection brings a new one.
         """
         raise NotImplementedError
 
@@ -62,18 +65,28 @@ class Fatal(Exception):
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """When a loop is due next, and how often in a row it has failed."""
+    """When a loop is due next, how often in a row it has failed, and what was said of that last."""
 
     loop: Loop
     due: float
     failures: int = 0
+    said: str = ""
 
 
 class Looper:
-    """Runs `loops` in turn, in a thread and on a connection of its own, as long as `wanted()` says so."""
+    """Runs `loops` in turn, in a thread and on a connection of its own, as long as `wanted()` says so.
+
+    `outage`: one that several loopers share.
+    """
 
     def __init__(
-        self, name: str, dsn: str, loops: Sequence[Loop], *, wanted: Callable[[], bool] = lambda: True
+        self,
+        name: str,
+        dsn: str,
+        loops: Sequence[Loop],
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+        outage: Outage | None = None,
     ) -> None:
         self._name = name
         self._dsn = dsn
@@ -84,6 +97,8 @@ class Looper:
             loop.stopping = self._stopping
         self._connection: Connection | None = None
         self._failures = 0
+        self._outage = outage or Outage(log, plan=PLAN)
+        self._schema_fits = False
         self._farewell = ""  # what the server said when it closed the connection
         self._thread = threading.Thread(target=self._run, name=f"taskflow {name}", daemon=True)
 
@@ -112,7 +127,11 @@ class Looper:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._stopping.wait(self._session() if self._wanted() else LOOK_UP_SECONDS)
+            if self._wanted():
+                self._stopping.wait(self._session())
+            else:
+                self._outage.ended(self._name)
+                self._stopping.wait(LOOK_UP_SECONDS)
 
     def _session(self) -> float:
         """One connection from its beginning to its end. Returns how many seconds to wait before the next."""
@@ -122,26 +141,37 @@ class Looper:
                 settle_session(connection)
                 connection.add_notice_handler(self._note_farewell)
                 self._connection = connection
+                self._check_schema(connection)
                 self._take_turns(connection)
             return 0.0
         except Pause as pause:
-            self._failures = 0
+            self._succeeded()
             return pause.seconds
         except Exception as error:  # noqa: BLE001  (whatever it is: it is logged, and the thread goes on)
             if self._stopping.is_set():
                 return 0.0
-            self._failures += 1
-            delay = _backoff(self._failures, MOST_RECONNECT_SECONDS)
-            _log_failure(
-                "leader_interrupted",
-                error,
-                farewell=self._farewell,
-                connection=self._name,
-                retry_in_seconds=round(delay, 1),
-            )
-            return delay
+            self._failed(error.__cause__ if isinstance(error, Fatal) and error.__cause__ is not None else error)
+            return _backoff(self._failures, MOST_RECONNECT_SECONDS)
         finally:
             self._connection = None
+
+    def _check_schema(self, connection: Connection) -> None:
+        """At the start, and after every failure; not each time that one which does not lead asks whether it may."""
+        if not self._schema_fits and (problem := schema_problem(connection)) is not None:
+            raise SchemaMismatch(problem)
+        self._schema_fits = True
+
+    def _succeeded(self) -> None:
+        self._failures = 0
+        self._outage.ended(self._name)
+
+    def _failed(self, error: BaseException) -> None:
+        self._failures += 1
+        self._schema_fits = False
+        if isinstance(error, psycopg.Error | TaskflowError):
+            self._outage.failed(error, connection=self._name, farewell=self._farewell)
+        else:
+            log.warning("leader_interrupted", reason=reason_of(error), exc_info=error, connection=self._name)
 
     def _note_farewell(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         """A reason that arrives just before a statement is sent is a notice to libpq, and the statement's error is
@@ -175,10 +205,12 @@ class Looper:
             if connection.closed or isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or self._stopping.is_set():
                 raise
             turn.failures += 1
-            delay = _backoff(turn.failures, MOST_BACKOFF_SECONDS)
-            _log_failure("leader_loop_failed", error, loop=turn.loop.name, retry_in_seconds=round(delay, 1))
-            return delay
-        turn.failures = self._failures = 0
+            _log_failure(turn, error)
+            return _backoff(turn.failures, MOST_BACKOFF_SECONDS)
+        if turn.failures:
+            log.info("leader_loop_works_again", loop=turn.loop.name)
+            turn.failures, turn.said = 0, ""
+        self._succeeded()
         return delay
 
 
@@ -187,11 +219,10 @@ def _backoff(failures: int, most: float) -> float:
     return float(min(most, 0.5 * 2 ** min(failures - 1, 20)) * random.uniform(0.75, 1.0))
 
 
-def _log_failure(event: str, error: Exception, *, farewell: str = "", **fields: Any) -> None:
-    """Log with the reason; with the traceback only what is not explained by the database's own words."""
-    cause = error.__cause__ if isinstance(error, Fatal) and isinstance(error.__cause__, Exception) else error
-    expected = isinstance(cause, psycopg.Error | TaskflowError)
-    reason = str(cause).strip() or type(cause).__name__
-    if farewell not in reason:
-        reason = f"{farewell}; {reason}"
-    log.warning(event, reason=reason, exc_info=None if expected else cause, **fields)
+def _log_failure(turn: Turn, error: Exception) -> None:
+    """Say why a loop fails, once for each reason; with the traceback what the database's own words do not explain."""
+    reason = reason_of(error)
+    if reason != turn.said:
+        expected = isinstance(error, psycopg.Error | TaskflowError)
+        log.warning("leader_loop_failed", loop=turn.loop.name, reason=reason, exc_info=None if expected else error)
+    turn.said = reason

@@ -15,7 +15,6 @@ import psycopg
 from taskflow.settings import Settings
 from taskflow.store import bells, tasks, workers
 from taskflow.store.arrays import texts
-from taskflow.store.connection import CONNECTION_LOST
 from taskflow.store.migrate import schema_problem
 from taskflow.store.queues import QueueSettings
 from taskflow.telemetry import get_logger
@@ -131,11 +130,7 @@ class Claimer:
             try:
                 self._step(connection)
                 self._session.works()
-            except CONNECTION_LOST as error:
-                self._sleeper.forget()
-                self._session.lost(error)
             except psycopg.Error as error:
-                self._log.error("claim_failed", error=str(error).strip())
                 self._sleeper.forget()
                 self._session.lost(error)
             except Exception:
@@ -272,6 +267,7 @@ class Claimer:
         self._sleep(connection)
 
     def _sleep(self, connection: Connection) -> None:
+        self._session.works()  # or the log would say so only after the sleep
         seconds = self._due_at - time.monotonic() + TIMER_SLACK_SECONDS
         self._handle(self._sleeper.sleep(connection, min(self._poll_seconds, seconds)))
 

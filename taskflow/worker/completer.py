@@ -15,6 +15,7 @@ from psycopg.errors import LockNotAvailable
 
 from taskflow.store import partitions, tasks
 from taskflow.store.connection import CONFLICTS, CONNECTION_LOST, repeat_on_conflict
+from taskflow.store.outage import reason_of
 from taskflow.store.tasks import Completed, Completion, Ended
 from taskflow.telemetry import get_logger
 from taskflow.worker.attempt import Attempt, InFlight, Progress
@@ -128,12 +129,15 @@ class Completer:
         """Record that the attempt begins, and wait for that; False if it is not ours any more, or the worker ends."""
         task = attempt.task
         row = (task.id, task.attempt, time.monotonic() - attempt.claimed)
+        said = ""
         while not self._gone.is_set():
             future = self.ask(lambda connection: tasks.mark_started(connection, attempt.worker_id, [row]))
             try:
                 return task.id in self._answer(future)
             except psycopg.Error as error:
-                self._log.warning("start_not_recorded", task_id=task.id, error=str(error).strip(), next="trying again")
+                if (reason := reason_of(error)) != said:
+                    self._log.warning("start_not_recorded", task_id=task.id, error=reason, next="trying again")
+                said = reason
                 self._gone.wait(1)
         return False
 
@@ -160,11 +164,7 @@ class Completer:
                 self._session.works()
             except LockNotAvailable as error:  # a table that is being altered, most likely: it passes
                 self._log.debug("write_waits_for_lock", error=str(error).strip())
-            except CONNECTION_LOST as error:
-                self._repeated = True
-                self._session.lost(error)
-            except psycopg.Error as error:  # out of memory, disk full, a missing right: nothing is given up for it
-                self._log.error("write_failed", error=str(error).strip(), waiting=self.backlog)
+            except psycopg.Error as error:  # also out of memory, a missing right: nothing is given up for it
                 self._repeated = True
                 self._session.lost(error)
             except Exception:
@@ -178,7 +178,8 @@ class Completer:
             self._beat_wanted = False
             with suppress(LockNotAvailable):  # an operator is about to change the worker's row: nobody can take it away
                 repeat_on_conflict(lambda: self._heartbeat.beat(connection))
-            self.events.ask(connection)
+            if self._heartbeat.registered:
+                self.events.ask(connection)
         if self._set_aside.due_in_seconds <= 0:
             self._unwritten += self._set_aside.take_unlocked(connection)
         if self.own:

@@ -41,6 +41,11 @@ class Heartbeat:
         return self.last + self._interval - time.monotonic()
 
     @property
+    def registered(self) -> bool:
+        """Whether the database knows this process, or did: before that there is nothing to ask or to tell."""
+        return bool(self._identity.all())
+
+    @property
     def age_seconds(self) -> float:
         """Since the last one that reached the database."""
         return time.monotonic() - self.last

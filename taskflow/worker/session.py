@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 
-from taskflow.errors import DatabaseUnavailable, TaskflowError
+from taskflow.errors import TaskflowError
 from taskflow.store.connection import connect, settle_session
+from taskflow.store.outage import Outage
 from taskflow.telemetry import get_logger
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
@@ -40,8 +41,7 @@ class Session:
         self._connection: Connection | None = None
         self._pause = 0.0
         self._longest_pause = min(longest_pause_seconds, LONGEST_PAUSE_SECONDS)
-        self._down = False
-        self._log = get_logger(name)
+        self._outage = Outage(get_logger(name), plan="trying again until it is back; running tasks go on")
         self.prepare_threshold: int | None = None
 
     def open(self) -> Connection | None:
@@ -60,9 +60,9 @@ class Session:
 
     def works(self) -> None:
         """The connection has done what it is for; to be called whenever it has, it is cheap."""
-        if self._down:
-            self._log.info("database_back")
-            self._pause, self._down = 0.0, False
+        if self._outage.lasts:
+            self._outage.ended()
+            self._pause = 0.0
 
     def lost(self, error: Exception) -> None:
         """The connection is of no use any more: close it, so that the next `open` makes a new one."""
@@ -87,12 +87,5 @@ class Session:
         return connection
 
     def _failed(self, error: Exception) -> None:
-        if not self._down:
-            event = (
-                "database_unavailable" if isinstance(error, DatabaseUnavailable | psycopg.Error) else "database_refuses"
-            )
-            self._log.warning(
-                event, error=str(error).strip(), next="trying again until it is back; running tasks go on"
-            )
-        self._down = True
+        self._outage.failed(error)
         self._pause = min(self._longest_pause, self._pause * 2 or FIRST_PAUSE_SECONDS)

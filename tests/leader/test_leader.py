@@ -102,7 +102,7 @@ def test_a_leader_that_loses_its_connections_leads_again_or_another_does(
             " WHERE datname = current_database() AND application_name = 'taskflow leader'"
         )
         wait_until(lambda: any(item["event"] == "leader_elected" for item in logs))
-    reason = next(item["reason"] for item in logs if item["event"] == "leader_interrupted")
+    reason = next(item["error"] for item in logs if item["event"] == "database_unavailable")
     # What libpq says, by whether it could still send when the server had closed.
     assert "terminating connection" in reason or "server closed the connection" in reason
     wait_until(lambda: sum(leader.leading for leader in leaders) == 1)
@@ -226,7 +226,7 @@ def test_the_scheduler_ends_in_time_also_when_no_database_answers(tmp_path: Path
     nowhere = {"DATABASE_URL": "postgresql://nobody@/none?host=/nonexistent", "TASKFLOW_LOG_FORMAT": "json"}
     process = start_taskflow(["scheduler"], {**os.environ, **nowhere}, log)
     try:
-        wait_until(lambda: process.poll() is not None or "leader_interrupted" in log.read_text())
+        wait_until(lambda: process.poll() is not None or "database_unavailable" in log.read_text())
         assert process.poll() is None, log.read_text()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from typing import Any
 
 import psycopg
 import pytest
 from structlog.testing import capture_logs
 
+from taskflow.errors import DatabaseUnavailable
+from taskflow.leader import looper
 from taskflow.leader.looper import Connection, Fatal, Loop, Looper, Pause
+from taskflow.store.migrate import migrate
 from tests.leader.conftest import Database, wait_until
 
 
@@ -108,8 +112,8 @@ def test_why_the_server_closed_the_connection_is_logged_also_when_it_was_said_be
 
     with capture_logs() as logs:
         run(Recorder("unlucky", work))
-        wait_until(lambda: any(item["event"] == "leader_interrupted" for item in logs))
-    reason = next(item["reason"] for item in logs if item["event"] == "leader_interrupted")
+        wait_until(lambda: any(item["event"] == "database_unavailable" for item in logs))
+    reason = next(item["error"] for item in logs if item["event"] == "database_unavailable")
     assert reason.startswith("terminating connection due to administrator command; ")
 
 
@@ -129,10 +133,97 @@ def test_no_database_means_patience_and_a_reason(run: Runner, tmp_path: object) 
     loop = Recorder("loop")
     with capture_logs() as logs:
         run(loop, dsn=f"postgresql://nobody@/none?host={tmp_path}")
-        wait_until(lambda: len(logs) >= 2)
+        wait_until(lambda: logs)
     assert loop.begun == 0
-    assert logs[0]["event"] == "leader_interrupted"
-    assert "cannot be reached" in logs[0]["reason"]
+    assert logs[0]["event"] == "database_unavailable"
+    assert "cannot be reached" in logs[0]["error"]
+
+
+class Door:
+    """The looper's way to the database, which can be shut; `tries` counts who knocks. No pause between two tries."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shut = False
+        self.tries = 0
+        self._connect = looper.connect
+        monkeypatch.setattr(looper, "connect", self)
+        monkeypatch.setattr(looper, "_backoff", lambda *_: 0.01)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Connection:
+        self.tries += 1
+        if self.shut:
+            raise DatabaseUnavailable("PostgreSQL cannot be reached: shut")
+        return self._connect(*arguments, **options)
+
+
+def told(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[str, str | None]]:
+    return [(item["event"], item.get("error", item.get("reason"))) for item in logs]
+
+
+def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, loop = Door(monkeypatch), Recorder("loop")
+    door.shut = True
+    with capture_logs() as logs:
+        run(loop)
+        wait_until(lambda: door.tries >= 5)
+        door.shut = False
+        wait_until(lambda: loop.rounds >= 3)
+    assert told(logs) == [
+        ("database_unavailable", "PostgreSQL cannot be reached: shut"),
+        ("database_back", None),
+    ]
+
+
+def test_an_outage_is_over_as_well_for_who_does_not_lead(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def follow(_connection: Connection) -> float:
+        raise Pause(0.01)
+
+    door, loop = Door(monkeypatch), Recorder("loop", follow)
+    door.shut = True
+    with capture_logs() as logs:
+        run(loop)
+        wait_until(lambda: door.tries >= 2)
+        door.shut = False
+        wait_until(lambda: loop.rounds >= 2)
+    assert [event for event, _ in told(logs)] == ["database_unavailable", "database_back"]
+
+
+def test_before_the_schema_is_there_its_absence_is_said_once_and_nothing_is_asked_of_it(
+    run: Runner, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, loop = Door(monkeypatch), Recorder("loop")
+    with capture_logs() as logs:
+        run(loop, dsn=empty_dsn)
+        wait_until(lambda: door.tries >= 4)
+        assert loop.begun == 0
+        migrate(empty_dsn)
+        wait_until(lambda: loop.rounds)
+    (first, reason), *others = told(logs)
+    assert (first, others) == ("database_refuses", [("database_back", None)])
+    assert "has no taskflow schema yet. Run `taskflow migrate`" in str(reason)
+
+
+def test_a_loop_that_goes_on_failing_is_logged_once_for_each_reason_and_when_it_works_again(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looper, "_backoff", lambda *_: 0.01)
+
+    def work(_connection: Connection) -> float:
+        if loop.rounds <= 6:
+            raise RuntimeError("first" if loop.rounds <= 3 else "second")
+        return 0.01
+
+    loop = Recorder("unsteady", work)
+    with capture_logs() as logs:
+        run(loop)
+        wait_until(lambda: loop.rounds >= 9)
+    assert told(logs) == [
+        ("leader_loop_failed", "first"),
+        ("leader_loop_failed", "second"),
+        ("leader_loop_works_again", None),
+    ]
 
 
 def test_a_pause_closes_the_connection_until_it_is_over(run: Runner, database: Database) -> None:
@@ -160,7 +251,7 @@ def test_a_fatal_failure_of_one_loop_ends_the_turns_of_all(run: Runner) -> None:
         run(vital, other)
         wait_until(lambda: vital.rounds >= 2)
     assert other.rounds == 0
-    assert logs[0]["reason"] == "permission denied"
+    assert logs[0]["error"].startswith("permission denied")
 
 
 def test_loops_rest_while_they_are_not_wanted(run: Runner) -> None:

@@ -15,6 +15,7 @@ from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
 from taskflow.settings import load
 from taskflow.store import tasks
+from taskflow.store.migrate import migrate
 from taskflow.tasks.registry import Registry, task
 from taskflow.tasks.retry import RetryPolicy
 from taskflow.worker import Worker
@@ -402,6 +403,22 @@ def test_a_worker_with_times_of_a_hundred_years_works_and_drains(bench: Bench) -
         worker.stop()
         go_on.set()
     assert bench.task(task_id, "state") == ("completed",)
+
+
+def test_a_worker_that_was_started_before_the_schema_says_so_once_and_begins_by_itself(
+    bench: Bench, empty_dsn: str
+) -> None:
+    task("noop", registry=bench.registry)(lambda payload: None)
+    with capture_logs() as logs, bench.worker(database_url=empty_dsn, poll_interval=60.0) as worker:
+        for _ in range(2):  # the completer has had its turns
+            last = worker._heartbeat.last
+            bench.wait(lambda before=last: worker._heartbeat.last > before)
+        bench.wait(lambda: [event for event in logs if event["event"] == "database_refuses"])
+        migrate(empty_dsn)
+        bench.wait(lambda: [event for event in logs if event["event"] == "database_back"], 10)
+        told = [event["event"] for event in logs]
+    assert told == ["worker_starting", "database_refuses", "worker_ready", "database_back"]
+    assert "has no taskflow schema yet. Run `taskflow migrate`" in logs[1]["error"]
 
 
 def test_a_worker_whose_login_is_refused_waits_for_it(bench: Bench) -> None:
