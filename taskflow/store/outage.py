@@ -10,6 +10,8 @@ from structlog.typing import FilteringBoundLogger
 from taskflow.errors import DatabaseUnavailable
 from taskflow.store.connection import CONNECTION_LOST
 
+ROLE_NEEDED = "Grant the login the role taskflow_worker: `taskflow grants` prints the statements that make it."
+
 
 class Outage:
     """Whether the database cannot be used at the moment, by one connection or by any of several with names.
@@ -56,7 +58,9 @@ class Outage:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line, without the place in a statement that PostgreSQL adds."""
+    """An error in one line, without the place in a statement that PostgreSQL adds; for a missing right with the role
+    that a worker or leader needs."""
     if not isinstance(error, psycopg.Error):
         return str(error).strip() or type(error).__name__
-    return error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+    said = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+    return f"{said}. {ROLE_NEEDED}" if isinstance(error, psycopg.errors.InsufficientPrivilege) else said

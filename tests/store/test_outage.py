@@ -52,5 +52,12 @@ def test_a_reason_is_one_line(connection: psycopg.Connection) -> None:
     with pytest.raises(psycopg.Error) as caught:
         connection.execute("SELECT missing.schema()")
     assert reason_of(caught.value) == 'schema "missing" does not exist'
+    connection.execute("SET ROLE taskflow_producer")
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute("SELECT taskflow.acquire_lease('leader', 'x', 1)")
+    assert reason_of(caught.value) == (
+        "permission denied for function acquire_lease. Grant the login the role taskflow_worker: `taskflow grants`"
+        " prints the statements that make it."
+    )
     assert reason_of(psycopg.OperationalError("closed\n\tunexpectedly\n")) == "closed unexpectedly"
     assert reason_of(RuntimeError()) == "RuntimeError"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,14 @@ from structlog.testing import capture_logs
 
 from taskflow import Cancel, Context, DeadLetter, Retry, Snooze
 from taskflow.errors import RegistrationError
+from taskflow.leader import Leader, looper
 from taskflow.settings import load
 from taskflow.store import tasks
 from taskflow.store.migrate import migrate
+from taskflow.store.outage import ROLE_NEEDED
 from taskflow.tasks.registry import Registry, task
 from taskflow.tasks.retry import RetryPolicy
-from taskflow.worker import Worker
+from taskflow.worker import Worker, session
 from tests.worker.conftest import Bench
 
 
@@ -419,6 +422,36 @@ def test_a_worker_that_was_started_before_the_schema_says_so_once_and_begins_by_
         told = [event["event"] for event in logs]
     assert told == ["worker_starting", "database_refuses", "worker_ready", "database_back"]
     assert "has no taskflow schema yet. Run `taskflow migrate`" in logs[1]["error"]
+
+
+def test_a_worker_whose_login_lacks_the_role_names_it_once_and_begins_when_it_is_granted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: Counter[str] = Counter()
+    for module in (session, looper):
+
+        def counted(dsn: str, *, name: str, _connect: Any = module.connect, **options: Any) -> Any:
+            tries[name] += 1
+            return _connect(dsn, name=name, **options)
+
+        monkeypatch.setattr(module, "connect", counted)
+    task("noop", registry=bench.registry)(lambda payload: None)
+    task_id = bench.enqueue("noop")
+    bench.connection.execute("DROP ROLE IF EXISTS producing")
+    bench.connection.execute("CREATE ROLE producing LOGIN IN ROLE taskflow_producer")
+    leader = Leader(load(database_url=(dsn := bench.dsn.replace("postgres@", "producing@", 1))))
+    with capture_logs() as logs, bench.worker(database_url=dsn):
+        leader.start()
+        bench.wait(lambda: tries["claimer"] >= 4 and tries["leader"] >= 4)
+        bench.connection.execute("GRANT taskflow_worker TO producing")
+        assert bench.ended(task_id) == ("completed",)
+        leader.stop()
+    refused = [event for event in logs if event["log_level"] in ("warning", "error")]
+    assert {event["component"] for event in refused} == {"claimer", "leader"}
+    assert len(refused) == 2
+    for event in refused:
+        assert event["event"] == "database_refuses"
+        assert event["error"].endswith(ROLE_NEEDED)
 
 
 def test_a_worker_whose_login_is_refused_waits_for_it(bench: Bench) -> None:
