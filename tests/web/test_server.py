@@ -43,7 +43,7 @@ class RunningServer:
         self.address = ("", 0)
 
     def wait_until_it_listens(self) -> None:
-        self.url = self._wait_for_the_line("server_started")["url"]
+        self.url = self.wait_for_the_line("server_started")["url"]
         host, port = self.url.removeprefix("http://").split(":")
         self.address = (host, int(port))
 
@@ -73,7 +73,7 @@ class RunningServer:
                 self.process.wait()
                 raise
 
-    def _wait_for_the_line(self, event: str) -> dict[str, Any]:
+    def wait_for_the_line(self, event: str) -> dict[str, Any]:
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             for line in self.lines():
@@ -106,6 +106,30 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def server(start: Start, dsn: str) -> RunningServer:
     return start(dsn, WEB_CONCURRENCY="1")
+
+
+@pytest.mark.parametrize(
+    ("dsn_of", "event", "reason"),
+    [
+        (lambda dsn: dsn, "database_refuses", "has no taskflow schema yet. Run `taskflow migrate`"),
+        (lambda dsn: dsn.replace("/test_", "/missing_", 1), "database_refuses", "Make it by CREATE DATABASE"),
+        (lambda dsn: "postgresql://x@/x?host=/nonexistent", "database_unavailable", "PostgreSQL cannot be reached"),
+    ],
+)
+def test_a_server_says_once_at_its_start_why_the_database_is_of_no_use_and_starts_all_the_same(
+    start: Start, empty_dsn: str, dsn_of: Callable[[str], str], event: str, reason: str
+) -> None:
+    server = start(dsn_of(empty_dsn), WEB_CONCURRENCY="2")
+    line = server.wait_for_the_line(event)
+    assert reason in line["error"]
+    assert (line["level"], line["next"]) == ("warning", "answering 503 until it is back")
+    assert server.stop() == 0
+    assert len([line for line in server.lines() if line["event"].startswith("database_")]) == 1
+
+
+def test_a_server_with_a_database_that_serves_says_nothing_of_it(server: RunningServer) -> None:
+    assert server.stop() == 0
+    assert [line["event"] for line in server.lines() if line["level"] != "info"] == []
 
 
 def test_requests_share_one_connection(server: RunningServer) -> None:

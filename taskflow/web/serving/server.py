@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -15,6 +16,7 @@ from taskflow.errors import TaskflowError
 from taskflow.settings import Settings
 from taskflow.web.access.rate_limit import RateLimit
 from taskflow.web.app import create_app, resource_modules
+from taskflow.web.serving.start_checks import look_at_database
 
 # Longer than routers keep their connections to us (Heroku 90 s, AWS 60 s): who closes first must be the router, or it
 # may just be sending a request.
@@ -61,6 +63,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "logger_class": "taskflow.web.serving.gunicorn_log.Log",
             "proc_name": "taskflow server",
             "control_socket_disable": True,
+            "post_worker_init": partial(look_at_database, dsn=self.settings.database_url),
             "child_exit": _forget,
         }
 
