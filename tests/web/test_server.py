@@ -132,6 +132,17 @@ def test_a_server_with_a_database_that_serves_says_nothing_of_it(server: Running
     assert [line["event"] for line in server.lines() if line["level"] != "info"] == []
 
 
+@pytest.mark.parametrize(("auth", "key", "said"), [("on", "abc", 1), ("on", "k" * 16, 0), ("off", "abc", 0)])
+def test_a_first_key_that_is_easily_guessed_is_said_once_before_the_first_request(
+    start: Start, dsn: str, auth: str, key: str, said: int
+) -> None:
+    server = start(dsn, WEB_CONCURRENCY="2", TASKFLOW_AUTH=auth, TASKFLOW_ADMIN_KEY=key)
+    found = [line for line in server.lines() if line["event"] == "admin_key_short"]
+    assert [(line["level"], line["setting"]) for line in found] == said * [("warning", "TASKFLOW_ADMIN_KEY")]
+    httpx.get(f"{server.url}/api/v1/queues", headers={"X-API-Key": key})
+    assert len([line for line in server.lines() if line["event"] == "admin_key_short"]) == said
+
+
 def test_requests_share_one_connection(server: RunningServer) -> None:
     connection = HTTPConnection(*server.address, timeout=SECONDS)
     connection.connect()

@@ -29,7 +29,6 @@ USED_AGAIN_SECONDS = 60.0
 # often at once as fits into a second. Who waits for others that look does so for a second at most.
 LOOK_SECONDS, REST_FACTOR, LOOKS_AHEAD_SECONDS, PATIENCE_SECONDS = 0.1, 20.0, 1.0, 1.0
 FIRST_NAME = "admin"
-SHORTEST_GOOD_KEY = 16
 
 SELECT_LIVE = select(
     api_keys.c.id, api_keys.c.hash, api_keys.c.name, api_keys.c.scopes, api_keys.c.queues, api_keys.c.from_environment
@@ -141,8 +140,6 @@ class KeyRing:
 
     def _seed(self) -> None:
         key = self._first_key
-        if len(key) < SHORTEST_GOOD_KEY:
-            log.warning("admin_key_short", extra={"setting": "TASKFLOW_ADMIN_KEY", "shorter_than": SHORTEST_GOOD_KEY})
         # Of a key that people may have chosen less is shown than of a random one.
         prefix = key[: min(4, len(key) // 4)]
         self._database.call(SEED, {"name": FIRST_NAME, "prefix": prefix, "hash": digest(key.encode())})

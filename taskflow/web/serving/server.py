@@ -16,7 +16,7 @@ from taskflow.errors import TaskflowError
 from taskflow.settings import Settings
 from taskflow.web.access.rate_limit import RateLimit
 from taskflow.web.app import create_app, resource_modules
-from taskflow.web.serving.start_checks import look_at_database
+from taskflow.web.serving.start_checks import look_at_database, warn_of_short_key
 
 # Longer than routers keep their connections to us (Heroku 90 s, AWS 60 s): who closes first must be the router, or it
 # may just be sending a request.
@@ -82,6 +82,7 @@ def serve(settings: Settings) -> None:
         threads=settings.web_threads,
         database_connections_at_most=settings.web_processes * (settings.web_connections + 1),  # one for events
     )
+    warn_of_short_key(settings)
     Server(settings, listener).run()
 
 

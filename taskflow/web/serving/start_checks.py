@@ -8,10 +8,21 @@ from typing import Any
 import psycopg
 
 from taskflow.errors import SchemaMismatch, TaskflowError
+from taskflow.settings import Settings
 from taskflow.store.compatibility import schema_problem
 from taskflow.store.connection import connect, errors_translated
 from taskflow.store.outage import Outage
 from taskflow.telemetry import get_logger
+
+SHORTEST_GOOD_KEY = 16
+
+
+def warn_of_short_key(settings: Settings) -> None:
+    """Whether the first key is easily guessed."""
+    if settings.auth == "on" and 0 < len(settings.admin_key) < SHORTEST_GOOD_KEY:
+        get_logger("server").warning(
+            "admin_key_short", setting="TASKFLOW_ADMIN_KEY", shorter_than=SHORTEST_GOOD_KEY, listens_on=settings.host
+        )
 
 
 def look_at_database(worker: Any, dsn: str) -> None:
