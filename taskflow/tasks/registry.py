@@ -29,10 +29,13 @@ class Registry:
 
     def __init__(self) -> None:
         self._handlers: dict[str, AnyHandler] = {}
+        self._replaced: set[str] = set()
 
     def add(self, handler: AnyHandler) -> None:
         """Register a handler. Raises `RegistrationError` if another function has its type already."""
         rival = self._handlers.get(handler.type)
+        if rival is not None and _comes_along(rival) != _comes_along(handler):
+            self._replaced.add(handler.type)
         if rival is None or describe(rival.function) == describe(handler.function) or _comes_along(rival):
             self._handlers[handler.type] = handler
         elif not _comes_along(handler):
@@ -48,6 +51,10 @@ class Registry:
     def types(self) -> tuple[str, ...]:
         """All types that have a handler, sorted."""
         return tuple(sorted(self._handlers))
+
+    def replaced(self) -> tuple[str, ...]:
+        """The types whose handler has taken the place of one that comes along, sorted."""
+        return tuple(sorted(self._replaced))
 
     def __iter__(self) -> Iterator[AnyHandler]:
         return iter(tuple(self._handlers.values()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from taskflow.cli.main import main
 from taskflow.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKER = [sys.executable, "-m", "taskflow", "worker", "--import"]
 
 
 def test_each_of_several_processes_is_started_with_what_the_flags_said() -> None:
@@ -92,13 +95,43 @@ def test_a_module_that_there_is_not_is_a_wrong_setting(tmp_path: Path, name: str
     assert f"), looked for in {tmp_path}\n  fix: Correct TASKFLOW_IMPORTS or --import, " in done.stderr
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_handler_that_takes_the_place_of_a_built_in_one_is_named_once_at_the_start(
+    tmp_path: Path, processes: str
+) -> None:
+    (tmp_path / "nam.py").write_text(
+        "from taskflow import task\n@task('report')\ndef mine(payload): ...\n@task('own')\ndef own(payload): ...\n"
+    )
+    log, environment = tmp_path / "log", {**environment_of_a_worker(), "TASKFLOW_LOG_FORMAT": "json"}
+    with log.open("w") as file:
+        worker = subprocess.Popen(
+            [*WORKER, "nam", "--processes", processes], cwd=tmp_path, env=environment, stderr=file, text=True
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while log.read_text().count("worker_starting") < int(processes):
+            assert worker.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [(line["level"], line["type"], line["by"]) for line in lines if line["event"] == "builtin_replaced"]
+    assert told == [("info", "report", "nam.mine")]
+
+
 def worker_in(directory: Path, module: str) -> subprocess.CompletedProcess[str]:
     """`taskflow worker` with a module in this directory, of which it does not get as far as its database."""
     return subprocess.run(
-        [sys.executable, "-m", "taskflow", "worker", "--import", module],
+        [*WORKER, module],
         cwd=directory,
-        env={**os.environ, "DATABASE_URL": "postgresql://h/d", "PYTHONPATH": str(ROOT)},
+        env=environment_of_a_worker(),
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def environment_of_a_worker() -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": "postgresql://h/d", "PYTHONPATH": str(ROOT)}

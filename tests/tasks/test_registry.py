@@ -148,6 +148,8 @@ def test_a_handler_of_somebodys_own_takes_the_place_of_one_that_comes_along(type
     types.add(handlers.pop(first))
     types.add(*handlers.values())
     assert types.get("email").function is theirs
+    types.add(Handler("mine", theirs))
+    assert types.replaced() == ("email",)
 
     def rival(payload):
         return payload

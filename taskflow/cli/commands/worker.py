@@ -21,6 +21,7 @@ from taskflow.cli.terminal import settings_with_database
 from taskflow.leader import Leader
 from taskflow.processes import let_forks_end, settle
 from taskflow.settings import Settings
+from taskflow.tasks.handler import describe
 from taskflow.tasks.registry import registry
 from taskflow.worker import Supervisor, Worker
 from taskflow.worker.imports import import_handlers
@@ -71,6 +72,8 @@ def command(
     if member is None:
         log_notices()
     import_handlers(settings.imports)
+    if member is None:
+        log_replaced()
     settle()
     candidate = Leader(settings) if leader else None
     if candidate is not None:
@@ -94,6 +97,14 @@ def command(
             os._exit(code)
         _end_within(max(EXIT_SECONDS, runnable.seconds_left), code)
     sys.exit(code)
+
+
+def log_replaced() -> None:
+    """A line for each built-in type that a handler of the program's own has taken over: that may be by accident."""
+    log = telemetry.get_logger("worker")
+    for type_ in registry.replaced():
+        if (handler := registry.get(type_)) is not None:
+            log.info("builtin_replaced", type=type_, by=describe(handler.function))
 
 
 def _end_within(seconds: float, code: int) -> None:
