@@ -40,6 +40,7 @@ class Rescuer(Loop):
         self._longest_gap = timeout / 2
         self._clock = clock
         self._seen: dict[int, Sighting] = {}
+        self._told: dict[str, set[int]] = {"rescue_waits_for_lock": set(), "worker_lost": set()}
         self._looked_at = float("-inf")
         self._record_at: list[float] = []
 
@@ -75,6 +76,8 @@ class Rescuer(Loop):
         if now - self._looked_at > self._longest_gap:
             self._seen = {}
         self._looked_at = now
+        for told in self._told.values():
+            told.intersection_update(observed)
         self._seen = {
             worker_id: known
             if (known := self._seen.get(worker_id)) and known.heartbeat == heartbeat
@@ -93,14 +96,22 @@ class Rescuer(Loop):
                 rescued += batch
         except psycopg.errors.LockNotAvailable as error:
             # Somebody holds one of its rows in an open transaction: the others first, this one at the next look.
-            log.info("rescue_waits_for_lock", worker_id=worker_id, reason=error.diag.message_primary)
+            if self._is_news("rescue_waits_for_lock", worker_id):
+                log.info("rescue_waits_for_lock", worker_id=worker_id, reason=error.diag.message_primary)
             return True
         if sighting.heartbeat is None and not rescued:  # it had left, and its last tasks have ended since
             return True
-        log.warning(
-            "worker_lost",
-            worker_id=worker_id,
-            silent_seconds=round(self._clock() - sighting.since, 1),
-            tasks_rescued=rescued,
-        )
+        if self._is_news("worker_lost", worker_id) or rescued:
+            log.warning(
+                "worker_lost",
+                worker_id=worker_id,
+                silent_seconds=round(self._clock() - sighting.since, 1),
+                tasks_rescued=rescued,
+            )
         return batch < rescue.BATCH
+
+    def _is_news(self, event: str, worker_id: int) -> bool:
+        """Whether it is to be logged, or was at an earlier look: a lock may be held for hours."""
+        known = worker_id in self._told[event]
+        self._told[event].add(worker_id)
+        return not known

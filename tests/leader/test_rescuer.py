@@ -185,7 +185,12 @@ def test_a_task_that_somebody_has_locked_does_not_stop_the_rescue_of_others(
     locked, free = database.claim(first, 1)[0][0], database.claim(second, 1)[0][0]
     with database.connect() as other, other.transaction():
         other.execute("SELECT FROM taskflow.tasks WHERE id = %s FOR UPDATE", (locked,))
-        look_for(rescuer, database, clock, TIMEOUT + 5)
+        with capture_logs() as logs:
+            look_for(rescuer, database, clock, TIMEOUT + 15)
+        assert sorted((item["event"], item["worker_id"]) for item in logs) == [
+            ("worker_lost", first),
+            ("worker_lost", second),
+        ]
         assert database.one("SELECT state::text FROM taskflow.tasks WHERE id = %s", free) == "pending"
         assert running(database) == 1
     look_for(rescuer, database, clock, 5)

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
 
 from taskflow.cli.metrics_port import ProcessFigures
+from taskflow.errors import DatabaseUnavailable
 from taskflow.web.access import keys
 from taskflow.web.reporting import gauges
 from taskflow.web.services import EXTENSION
@@ -312,3 +313,24 @@ def test_the_age_of_transactions_is_not_told_where_those_of_others_are_hidden(
     assert (seen or 0) > 0
     (told,) = [record for record in caplog.records if record.message == "transactions_hidden"]
     assert "pg_read_all_stats" in told.__dict__["fix"]
+
+
+def test_that_the_database_cannot_be_asked_is_logged_once_an_outage_and_not_for_each_scrape(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Database:
+        away = True
+
+        def fetch(self, *_: object) -> list[Any]:
+            if self.away:
+                raise DatabaseUnavailable("away")
+            return []
+
+    monkeypatch.setattr(gauges, "MAX_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(gauges, "REST_FACTOR", 0.0)
+    database: Any = Database()
+    collector = gauges.DatabaseGauges(database, heartbeat_timeout=30.0)
+    for away in (True, True, True, False, True, True):
+        database.away = away
+        list(collector.collect())
+    assert [record.message for record in caplog.records] == ["gauges_not_read"] * 2

@@ -98,7 +98,7 @@ class DatabaseGauges(Collector):
         self._lock = threading.Lock()
         self._figures: list[Figure] | None = None
         self._valid_until = float("-inf")
-        self._told_of_hidden = False
+        self._told_of_hidden = self._told_of_failure = False
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge and counter, and whether the database could be asked."""
@@ -118,9 +118,11 @@ class DatabaseGauges(Collector):
                     rows = self._database.fetch(SELECT_GAUGES, self._parameters)
                     self._figures = [Figure._make(row) for row in rows if row.value is not None]
                     self._tell_of_hidden_transactions(len(self._figures) < len(rows))
+                    self._told_of_failure = False
                 except TaskflowError as error:
-                    log.warning("gauges_not_read", extra={"error": str(error)})
-                    self._figures = None
+                    if not self._told_of_failure:
+                        log.warning("gauges_not_read", extra={"error": str(error)})
+                    self._figures, self._told_of_failure = None, True
                 took = time.monotonic() - started
                 self._valid_until = time.monotonic() + max(MAX_AGE_SECONDS, REST_FACTOR * took)
             return self._figures
