@@ -33,7 +33,7 @@ from taskflow.worker.attempt import Attempt, InFlight
 from taskflow.worker.claims import Claims
 from taskflow.worker.connections import HandlerConnections
 from taskflow.worker.dispatcher import timeout_seconds
-from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, ending, refused, why_unstorable
+from taskflow.worker.ending import UNSTORABLE, Ending, Endings, encode, ending, portions, refused, why_unstorable
 from taskflow.worker.executor import run_async, run_sync
 from taskflow.worker.identity import Identity, type_rows
 from taskflow.worker.imports import BUILT_IN
@@ -238,7 +238,7 @@ class InlineWorker:
         if own is not None and own.stage is Stage.COMMITTED:  # `context.transaction()` has written it
             return "succeeded", None if own.stored is None else orjson.loads(own.stored), None
         worker_id = item.attempt.worker_id
-        row = encode(item)
+        [((item,), [row])] = portions([item])
         try:
             repeat_on_conflict(lambda: tasks.complete(self._connection, worker_id, [row]))
         except UNSTORABLE as error:
