@@ -7,9 +7,6 @@ The last is for a checkout, which has the pages.
       why: There is no task 7. It may have been removed by retention.
       fix: Look for it with `taskflow tasks list`.
       docs: docs/errors.md
-
-What is of no kind of its own is one line: `error[TF-FAILED]: Port 8080 is in use by another program; PORT=8081 takes
-another.`
 """
 
 from __future__ import annotations
@@ -45,11 +42,6 @@ class Refusal(errors.TaskflowError):
         """What is known about its code."""
         return KINDS[self.code]
 
-    @property
-    def says_all(self) -> bool:
-        """Whether the reason is all there is to say: of what is of no kind of its own, it names the way out as well."""
-        return self.code == "failed" and len(self.why) == 1 and self.fix is None
-
 
 class ApiRefusal(Refusal):
     """A problem document that the API has answered; `document` is its members."""
@@ -83,11 +75,8 @@ class Failed(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it to stderr."""
         kind = self.refusal.kind
-        head = click.style(f"error[{code_shown(self.refusal.code)}]:", fg="red", bold=True)
-        if self.refusal.says_all:
-            click.echo(f"{head} {clean(str(self.refusal), indent=2)}", err=True, file=file, color=color())
-            return
-        click.echo(f"{head} {clean(kind.what)}", err=True, file=file, color=color())
+        head = f"error[{code_shown(self.refusal.code)}]:"
+        click.echo(f"{click.style(head, fg='red', bold=True)} {clean(kind.what)}", err=True, file=file, color=color())
         lines = [("why", reason) for reason in self.refusal.why]
         lines.append(("fix", self.refusal.fix or kind.fix))
         if (CHECKOUT / kind.docs).is_file():
