@@ -45,13 +45,15 @@ def drain(server: Server, queue: Queue, tasks: int, processes: int) -> float:
             done = subprocess.run(queue.command(*arguments), env=environment, capture_output=True, check=False)
             if done.returncode:
                 raise TaskflowError(f"{queue.name} {arguments[0]}: {done.stderr.decode(errors='replace')}")
+        if (filled := _left(connection, queue.left)) != tasks:
+            raise TaskflowError(f"{queue.name} was filled with {filled} jobs instead of {tasks}")
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
         output = stack.enter_context(tempfile.TemporaryFile())
         for _ in range(processes):
             stack.callback(end, spawn(queue.command("work"), environment=environment, output=output))
         try:
-            return rate(_observe(connection, queue.left, tasks))
+            return rate([Observation(time.perf_counter(), tasks), *_observe(connection, queue.left)])
         except TaskflowError as error:
             output.seek(0)
             raise TaskflowError(f"{queue.name}: {error}\n{output.read()[-2000:].decode(errors='replace')}") from None
@@ -70,19 +72,21 @@ def rate(observations: Sequence[Observation]) -> float:
     return (first.left - last.left) / (last.at - first.at)
 
 
-def _observe(connection: Connection, left: str, tasks: int) -> list[Observation]:
+def _left(connection: Connection, statement: str) -> int:
+    row = connection.execute(statement.encode()).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _observe(connection: Connection, left: str) -> list[Observation]:
     observations: list[Observation] = []
     limit = time.perf_counter() + LONGEST_SECONDS
     while True:
         began = time.perf_counter()
-        row = connection.execute(left.encode()).fetchone()
-        observations.append(Observation(began, int(row[0]) if row else 0))
-        if observations[0].left != tasks:
-            raise TaskflowError(f"it was filled with {observations[0].left} jobs instead of {tasks}")
+        observations.append(Observation(began, _left(connection, left)))
         if observations[-1].left == 0:
             return observations
         if began > limit:
-            raise TaskflowError(f"{observations[-1].left} of {tasks} jobs are left after {LONGEST_SECONDS:.0f} s")
+            raise TaskflowError(f"{observations[-1].left} jobs are left after {LONGEST_SECONDS:.0f} s")
         took = time.perf_counter() - began
         time.sleep(max(OBSERVED_EVERY_SECONDS, took / OBSERVED_AT_MOST))
 

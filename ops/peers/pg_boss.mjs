@@ -11,7 +11,7 @@ if (command === 'install') {
 } else if (command === 'fill') {
   await boss.insert('noop', Array.from({ length: Number(number) }, (_, n) => ({ data: { n } })))
 } else {
-  // One call of the handler for a thousand jobs, and the next thousand at once: the fastest that was found.
+  // One call of the handler for a thousand jobs, and the next thousand at once.
   await boss.work('noop', { batchSize: 1000, burstWhenBatchFull: true, localConcurrency: 2 }, async () => {})
 }
 if (command !== 'work') await boss.stop({ graceful: false })

@@ -8,7 +8,7 @@ import psycopg
 
 from taskflow.store import tasks, workers
 from taskflow.store.arrays import texts
-from taskflow.store.tasks import BOTTOM, Ended
+from taskflow.store.tasks import BOTTOM, Ended, LimitedClaim
 from taskflow.tasks.task import ClaimedTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -74,3 +74,30 @@ def attempts(connection: Connection, task_id: int) -> list[tuple[int, str]]:
     """(attempt, status) of every attempt of a task, in order."""
     rows = connection.execute("SELECT attempt, status FROM taskflow.task_attempts(%s)", (task_id,))
     return [(number, status) for number, status in rows]
+
+
+def limit(connection: Connection, **settings: Any) -> None:
+    """Set these columns of the queue "default"."""
+    assignments = ", ".join(f"{name} = %s" for name in settings)
+    connection.execute(f"UPDATE taskflow.queues SET {assignments} WHERE name = 'default'", list(settings.values()))
+
+
+def claim_limited(
+    connection: Connection,
+    worker_id: int,
+    wanted: int = 10,
+    *,
+    free: int | None = None,
+    types: tuple[str, ...] = ("noop",),
+    floor: int = 0,
+) -> LimitedClaim:
+    return tasks.claim_limited(
+        connection,
+        worker_id,
+        "default",
+        texts(types),
+        free=wanted if free is None else free,
+        wanted=wanted,
+        frontier=[BOTTOM] * 4,
+        floor=floor,
+    )

@@ -8,21 +8,25 @@ from threading import Barrier
 
 import psycopg
 import pytest
+from psycopg import sql
+
+from tests.store.support import Connection, insert
 
 
 @pytest.mark.parametrize("function", ["cancel", "lock_task"])
 def test_a_deadlock_between_two_transactions_is_told_to_one_of_them(
-    dsn: str, connection: psycopg.Connection, function: str
+    dsn: str, connection: Connection, function: str
 ) -> None:
-    ids = [connection.execute("SELECT id FROM taskflow.enqueue('a')").fetchone()[0] for _ in range(2)]  # type: ignore[index]
+    ids = insert(connection, 2)
+    call = sql.SQL("SELECT {}(%s)").format(sql.Identifier("taskflow", function))
     both_hold_one = Barrier(2)
 
     def run(first: int, second: int) -> str:
         with psycopg.connect(dsn) as mine:
-            mine.execute(f"SELECT taskflow.{function}(%s)", [first])  # type: ignore[arg-type]
+            mine.execute(call, [first])
             both_hold_one.wait(10)
             try:
-                mine.execute(f"SELECT taskflow.{function}(%s)", [second])  # type: ignore[arg-type]
+                mine.execute(call, [second])
             except psycopg.errors.DeadlockDetected:
                 mine.rollback()
                 return "told"
